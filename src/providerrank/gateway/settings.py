@@ -1,0 +1,64 @@
+"""What the data plane is built from: plain values, already validated by whoever composes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from providerrank.rules.cells import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where an endpoint is reached. The key never leaves this process but towards ``base_url``."""
+
+    endpoint: Endpoint
+    base_url: str
+    upstream_model: str
+    key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Time limits of one request, in microseconds."""
+
+    connect_us: int = 2_000_000
+    first_token_us: int | None = None
+    """None: adaptive, from the cell's own p99 with a floor."""
+    idle_us: int = 15_000_000
+    total_us: int = 300_000_000
+    patience_us: int = 3_000_000
+    """Longest wait for a rate-limited endpoint before a fallback model is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on everything a client or an endpoint can make us hold."""
+
+    max_body_bytes: int = 32 * 1024 * 1024
+    max_response_bytes: int = 64 * 1024 * 1024
+    max_header_bytes: int = 64 * 1024
+    max_connections: int = 20_000
+    max_pending: int = 4_096
+    """Requests under way at once; past it 503 with Retry-After, at once."""
+    max_sessions: int = 100_000
+    client_head_us: int = 30_000_000
+    """A client has this long to send a whole request head, and again for its body."""
+    client_stall_us: int = 60_000_000
+    """A client that reads nothing for this long while we hold bytes for it is gone."""
+    keep_alive_us: int = 300_000_000
+    upstream_keep_alive_us: int = 60_000_000
+    max_idle_per_upstream: int = 256
+    drain_us: int = 30_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """The data plane's whole configuration."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    """Accepted bearer keys; empty: only loopback may call."""
+    upstreams: tuple[Upstream, ...] = ()
+    clocks: Clocks = Clocks()
+    limits: Limits = Limits()

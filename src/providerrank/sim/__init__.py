@@ -1,0 +1,1 @@
+"""Provider endpoints that behave like recorded ones, over real sockets or in virtual time."""
