@@ -8,7 +8,8 @@ the share of routed requests served over the last 5 and 30 minutes, and the list
 (`up30m`). The 25 minutes before the last five get what makes the two agree, ``(30 up30m - 5 up5m) / 25``, kept
 within 0..1; between that and the poll before, the mean of what is known on either side. A blank means idle, not down:
 the other figure of the same poll stands in, then the last one known. The status code is not used, since endpoints
-with a negative one are routed to all the same. An endpoint belongs to a world if it was listed through all of it and at least two polls in five had traffic.
+with a negative one are routed to all the same. An endpoint belongs to a world if it was listed through all of it and
+at least two polls in five had traffic.
 
 **TTFT.** For gpt-oss-120b the median is the endpoint's own where the provider is in the performance file; for the rest
 it is drawn from the 33 medians. Spread and tail are drawn from what raw requests showed (`worlds`), the hourly drift
