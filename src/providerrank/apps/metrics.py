@@ -4,14 +4,30 @@ The data plane keeps plain integers in plain dictionaries (``StatsSource``); not
 prometheus_client runs on its path. A scrape copies them into metric families and throws those
 away. So counting costs a dictionary increment, and a gateway nobody scrapes pays nothing more.
 
+A scrape of thousands of endpoints takes long to write as text, so it has two halves: ``get_snapshot``
+on the data plane's loop, which only copies, and ``render``, which may run in another thread.
+
 Labels are bounded: endpoint and model ids come from the configuration, outcomes, interfaces and
 status classes from closed sets. Nothing a client sends ever becomes a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from providerrank.rules.cells import NUSD_PER_USD, Endpoint
+
+US_PER_S = 1_000_000
+
+BY_ENDPOINT = ("endpoint", "model")
 
 
 class StatsSource(Protocol):
@@ -85,3 +101,185 @@ class StatsSource(Protocol):
 
         For the page; never a body, a URL or a header of the endpoint.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointHealth:
+    """What the rules think of one endpoint at the moment of a scrape, for the chat task."""
+
+    endpoint_id: str
+    score: float
+    reputation: float
+    outage_belief: float
+    usable: bool
+    """Not cooling, not believed out, not excluded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything one scrape shows, copied at one moment: the data plane may go on counting."""
+
+    version: str
+    models: Mapping[str, str]
+    """Endpoint id to model, for every endpoint of the configuration."""
+    attempts: Mapping[tuple[str, str], int]
+    in_flight: Mapping[str, int]
+    ttft_bounds_s: Sequence[float]
+    ttft_buckets: Mapping[str, Sequence[int]]
+    ttft_sum_us: Mapping[str, int]
+    requests: Mapping[tuple[str, str], int]
+    fallbacks: int
+    continuations: int
+    client_cancels: int
+    input_tokens: Mapping[str, int]
+    output_tokens: Mapping[str, int]
+    cost_nusd: Mapping[str, int]
+    connections: int
+    pending: int
+    states: Sequence[EndpointHealth]
+
+
+def get_snapshot(
+    stats: StatsSource, endpoints: Iterable[Endpoint], states: Sequence[EndpointHealth], version: str
+) -> Snapshot:
+    """Copy the counters; to be called on the loop that changes them."""
+    return Snapshot(
+        version=version,
+        models={endpoint.id: endpoint.model for endpoint in endpoints},
+        attempts=dict(stats.attempts),
+        in_flight=dict(stats.in_flight),
+        ttft_bounds_s=tuple(stats.ttft_bounds_s),
+        ttft_buckets={endpoint: tuple(counts) for endpoint, counts in stats.ttft_buckets.items()},
+        ttft_sum_us=dict(stats.ttft_sum_us),
+        requests=dict(stats.requests),
+        fallbacks=stats.fallbacks,
+        continuations=stats.continuations,
+        client_cancels=stats.client_cancels,
+        input_tokens=dict(stats.input_tokens),
+        output_tokens=dict(stats.output_tokens),
+        cost_nusd=dict(stats.cost_nusd),
+        connections=stats.connections,
+        pending=stats.pending,
+        states=tuple(states),
+    )
+
+
+def render(snapshot: Snapshot) -> bytes:
+    """Write a snapshot, and this process's own figures, as Prometheus text (version 0.0.4)."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(_SnapshotCollector(snapshot))
+    return generate_latest(registry)
+
+
+class _SnapshotCollector(Collector):
+    """One snapshot as metric families; used for a single scrape."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        """Yield each family; docs/reference/metrics.md lists them, and a test compares."""
+        yield from self._collect_requests()
+        yield from self._collect_attempts()
+        yield from self._collect_states()
+
+    def _collect_requests(self) -> Iterator[Metric]:
+        now = self._snapshot
+        yield _gauge("build_info", "The version running; always 1.", ("version",), [((now.version,), 1)])
+        yield _counter(
+            "requests", "Requests answered, by API and class of HTTP status.", ("api", "status"), now.requests.items()
+        )
+        yield _counter("fallbacks", "Requests that needed more than one endpoint.", (), [((), now.fallbacks)])
+        yield _counter(
+            "continuations", "Streams cut after content and continued elsewhere.", (), [((), now.continuations)]
+        )
+        yield _counter(
+            "client_cancels",
+            "Requests whose client left before the answer was whole.",
+            (),
+            [((), now.client_cancels)],
+        )
+        yield _gauge("client_connections", "Client connections open.", (), [((), now.connections)])
+        yield _gauge("requests_pending", "Requests under way.", (), [((), now.pending)])
+
+    def _collect_attempts(self) -> Iterator[Metric]:
+        now = self._snapshot
+        yield _counter(
+            "attempts",
+            "Attempts ended, by endpoint and outcome.",
+            (*BY_ENDPOINT, "outcome"),
+            [((*self._labels(endpoint), outcome), count) for (endpoint, outcome), count in now.attempts.items()],
+        )
+        yield _gauge(
+            "attempts_in_flight", "Attempts under way, by endpoint.", BY_ENDPOINT, self._labelled(now.in_flight)
+        )
+        yield self._collect_ttft()
+        yield _counter(
+            "tokens",
+            "Tokens billed, by endpoint and direction.",
+            (*BY_ENDPOINT, "direction"),
+            [
+                ((*labels, direction), count)
+                for direction, counts in (("input", now.input_tokens), ("output", now.output_tokens))
+                for labels, count in self._labelled(counts)
+            ],
+        )
+        yield _counter(
+            "cost_usd",
+            "Cost of those tokens at list price, in US dollars.",
+            BY_ENDPOINT,
+            [(labels, count / NUSD_PER_USD) for labels, count in self._labelled(now.cost_nusd)],
+        )
+
+    def _collect_ttft(self) -> Metric:
+        now = self._snapshot
+        family = HistogramMetricFamily(
+            "providerrank_ttft_seconds", "Time to the first content of an attempt that brought any.", labels=BY_ENDPOINT
+        )
+        bounds = [*(repr(bound) for bound in now.ttft_bounds_s), "+Inf"]
+        for endpoint, counts in now.ttft_buckets.items():
+            family.add_metric(
+                self._labels(endpoint),
+                list(zip(bounds, accumulate(counts), strict=True)),
+                now.ttft_sum_us.get(endpoint, 0) / US_PER_S,
+            )
+        return family
+
+    def _collect_states(self) -> Iterator[Metric]:
+        for name, documentation in (
+            ("score", "Composite score of the endpoint for chat, 0 to 1."),
+            ("reputation", "Reputation of the endpoint for chat, 0 to 1."),
+            ("outage_belief", "How strongly the endpoint is believed out, 0 to 1."),
+            ("usable", "1 when the endpoint is offered: not excluded, cooling or believed out."),
+        ):
+            yield _gauge(
+                f"endpoint_{name}",
+                documentation,
+                BY_ENDPOINT,
+                [(self._labels(state.endpoint_id), float(getattr(state, name))) for state in self._snapshot.states],
+            )
+
+    def _labels(self, endpoint: str) -> tuple[str, str]:
+        return endpoint, self._snapshot.models.get(endpoint, "")
+
+    def _labelled(self, values: Mapping[str, int]) -> list[tuple[tuple[str, str], int]]:
+        return [(self._labels(endpoint), value) for endpoint, value in values.items()]
+
+
+_Samples = Iterable[tuple[tuple[str, ...], float]]
+
+
+def _counter(name: str, documentation: str, labels: Sequence[str], samples: _Samples) -> Metric:
+    family = CounterMetricFamily(f"providerrank_{name}", documentation, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family
+
+
+def _gauge(name: str, documentation: str, labels: Sequence[str], samples: _Samples) -> Metric:
+    family = GaugeMetricFamily(f"providerrank_{name}", documentation, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family

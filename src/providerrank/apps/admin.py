@@ -1,0 +1,135 @@
+"""The admin port's application: readiness, metrics, rankings, and the page. It only reads.
+
+``build_admin`` gives an ASGI application; ``admin_server.AdminServer`` serves it. Litestar takes request
+decoding, response encoding and the OpenAPI document out of the handlers' types.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, Final
+
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.params import Parameter
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
+from litestar.types import ControllerRouterHandler
+from prometheus_client import CONTENT_TYPE_LATEST
+from typing_extensions import override
+
+from providerrank.apps.admin_gate import App, Gate, GatedApp
+from providerrank.apps.admin_reader import AdminReader, AdminSources, NotFoundError
+from providerrank.apps.admin_view import ErrorBody, ErrorView, Health, RankingView, Readiness
+from providerrank.apps.metrics import render
+from providerrank.apps.page.render import ASSETS, get_asset, render_live, render_page
+from providerrank.rules.cells import CHAT
+
+Task = Annotated[str, Parameter(description="What the requests are about: chat, code, json, tools, long-context.")]
+Tier = Annotated[str | None, Parameter(description="One of the configuration's tiers; none: the buyer's own weights.")]
+
+# Litestar's request has three type parameters that nothing here reads.
+AnyRequest = Request[Any, Any, Any]
+
+UNKNOWN: Final = {404: ResponseSpec(ErrorView, description="No such model or tier; the known ones are named.")}
+
+
+class _App(Litestar):
+    @staticmethod
+    @override
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        """Keep Litestar from importing pydantic, where that happens to be installed: 10 MB for nothing here."""
+        return [*plugins, MsgspecDIPlugin()]
+
+
+def build_admin(sources: AdminSources, gate: Gate) -> App:
+    """Build the application; ``gate`` says who may read it."""
+    reader = AdminReader(sources)
+    app = _App(
+        [*_build_probes(reader), *_build_api(reader), *_build_page(reader)],
+        openapi_config=OpenAPIConfig(
+            title="ProviderRank admin",
+            version=sources.version,
+            description="Readiness, metrics and rankings of one gateway. Read only.",
+            path="/openapi.json",
+            render_plugins=[JsonRenderPlugin(path="/", media_type=MediaType.JSON)],
+        ),
+        exception_handlers={NotFoundError: _answer_not_found, HTTPException: _answer_http_error},
+        logging_config=None,
+    )
+    # Litestar's own ASGI types are narrower aliases of the same thing.
+    return GatedApp(app, gate)  # type: ignore[arg-type]
+
+
+def _build_probes(reader: AdminReader) -> list[ControllerRouterHandler]:
+    # A scrape's text is written off the data plane's loop, by one thread: scrapes queue, they do not multiply.
+    writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
+
+    @get("/health", summary="Alive")
+    async def health() -> Health:
+        """Tell that this process answers."""
+        return Health(version=reader.version)
+
+    @get("/ready", summary="Ready for requests", responses={503: ResponseSpec(Readiness, description="Not ready.")})
+    async def ready() -> Response[Readiness]:
+        """Tell whether the data plane listens and some endpoint is not believed out."""
+        readiness = reader.get_readiness()
+        return Response(readiness, status_code=200 if readiness.ready else 503)
+
+    @get("/metrics", summary="Prometheus metrics", media_type=MediaType.TEXT)
+    async def metrics() -> Response[bytes]:
+        """Every counter and gauge as Prometheus text."""
+        text = await asyncio.get_running_loop().run_in_executor(writer, render, reader.get_snapshot())
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    return [health, ready, metrics]
+
+
+def _build_api(reader: AdminReader) -> list[ControllerRouterHandler]:
+    # A path parameter, since model names may hold slashes.
+    @get("/v1/rankings/{model:path}", summary="Ranking of a model", responses=UNKNOWN)
+    async def ranking(model: str, task: Task = CHAT, tier: Tier = None) -> RankingView:
+        """Every endpoint of the model, best first, with what its score is made of."""
+        return reader.get_ranking(model.removeprefix("/"), task, tier or None)
+
+    return [ranking]
+
+
+def _build_page(reader: AdminReader) -> list[ControllerRouterHandler]:
+    @get("/", media_type=MediaType.HTML, include_in_schema=False)
+    async def page(task: Task = CHAT, tier: Tier = None) -> str:
+        """The page."""
+        return render_page(reader.get_page(task, tier or None))
+
+    @get("/page/live", media_type=MediaType.HTML, include_in_schema=False)
+    async def live(task: Task = CHAT, tier: Tier = None) -> str:
+        """The part of the page that changes."""
+        return render_live(reader.get_page(task, tier or None))
+
+    return [page, live, *(_build_asset(name) for name in ASSETS)]
+
+
+def _build_asset(name: str) -> ControllerRouterHandler:
+    content = get_asset(name)
+
+    @get(f"/page/{name}", media_type=ASSETS[name], include_in_schema=False)
+    async def asset() -> bytes:
+        """One file of the page."""
+        return content
+
+    return asset
+
+
+def _answer_not_found(_request: AnyRequest, error: NotFoundError) -> Response[ErrorView]:
+    body = ErrorBody(message=str(error), code=f"{error.what}_not_found", known=error.known)
+    return Response(ErrorView(error=body), status_code=404, media_type=MediaType.JSON)
+
+
+def _answer_http_error(_request: AnyRequest, error: HTTPException) -> Response[ErrorView]:
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    body = ErrorBody(message=error.detail or code, code=code)
+    return Response(ErrorView(error=body), status_code=error.status_code, media_type=MediaType.JSON)

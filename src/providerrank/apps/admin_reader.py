@@ -1,0 +1,286 @@
+"""Reads the router and the data plane's counters into what the admin port shows.
+
+Reading thousands of endpoints takes milliseconds of the loop that also relays requests, and anyone may
+ask for the page or for readiness as often as they like; so those two are made at most once a second
+and shared by all who ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from providerrank.apps.admin_view import (
+    EndpointView,
+    FailureView,
+    Figures,
+    PageView,
+    PriceView,
+    RankingView,
+    Readiness,
+    State,
+    WeightsView,
+)
+from providerrank.apps.metrics import US_PER_S, EndpointHealth, Snapshot, StatsSource, get_snapshot
+from providerrank.rules.catalog import Catalog
+from providerrank.rules.cells import CHAT, NUSD_PER_USD, TASKS, Cell, Price
+from providerrank.rules.ranking import Ranked, Ranking, Weights
+from providerrank.rules.window import Window
+
+FRESH_US: Final = US_PER_S
+"""How long what was read stays good: half the page's own period, and shorter than any probe's."""
+
+MAX_ROWS: Final = 50
+"""Rows of one model on the page: a market of thousands would make a refresh heavy, and no reader goes further."""
+
+MAX_TASK_LENGTH: Final = 64
+"""The list of tasks is open, but nothing in it is longer than a word."""
+
+MAX_VIEWS: Final = 64
+"""Combinations of task and tier kept for ``FRESH_US``; past it all are forgotten."""
+
+STATES: Final[dict[str, State]] = {
+    "ok": "ok",
+    "suspect": "suspect",
+    "cooling": "cooling",
+    "out": "out",
+    "excluded": "excluded",
+}
+
+OFFERED: Final = frozenset({"ok", "suspect"})
+
+
+class RankingSource(Protocol):
+    """The part of ``rules.router.Router`` read here."""
+
+    def resolve(self, name: str) -> str | None:
+        """Model id of a model or alias; None when unknown."""
+
+    def models(self) -> list[str]:
+        """Every model id."""
+
+    def ranking(self, model: str, now_us: int, task: str = CHAT, tier: str | None = None) -> Ranking:
+        """The model's endpoints, best first."""
+
+
+def _no_window(_cell: Cell) -> Window | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSources:
+    """Everything the admin port reads."""
+
+    catalog: Catalog
+    router: RankingSource
+    stats: StatsSource
+    is_listening: Callable[[], bool]
+    """Whether the data plane accepts connections: false before it starts and while it drains."""
+    now_us: Callable[[], int]
+    """Unix time in microseconds."""
+    version: str
+    get_window: Callable[[Cell], Window | None] = _no_window
+    """A cell's own window, for its TTFT quantiles."""
+
+
+class NotFoundError(Exception):
+    """A name that is not known; ``known`` are the ones that are."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        self.what = what
+        self.name = name
+        self.known = list(known)
+        super().__init__(f"Unknown {what} {name!r}; known: {', '.join(self.known) or 'none'}.")
+
+
+class AdminReader:
+    """Answers the admin port's questions; to be used on the data plane's loop only."""
+
+    def __init__(self, sources: AdminSources) -> None:
+        self._sources = sources
+        self._pages: dict[tuple[str, str | None], tuple[int, PageView]] = {}
+        self._readiness: tuple[int, Readiness] | None = None
+
+    @property
+    def version(self) -> str:
+        """The version running."""
+        return self._sources.version
+
+    def get_ranking(self, name: str, task: str, tier: str | None) -> RankingView:
+        """The whole ranking of a model or alias; raises ``NotFoundError`` for a name it does not know."""
+        self._check(task, tier)
+        router = self._sources.router
+        model = router.resolve(name)
+        if model is None:
+            raise NotFoundError("model", name, router.models())
+        ranking = router.ranking(model, self._sources.now_us(), task=task, tier=tier)
+        return self._view(ranking, ranking.rows)
+
+    def get_readiness(self) -> Readiness:
+        """Ready: the data plane listens, and some endpoint is not believed out."""
+        now_us = self._sources.now_us()
+        if self._readiness is None or not _is_fresh(self._readiness[0], now_us):
+            self._readiness = now_us, self._compute_readiness(now_us)
+        # Draining shows at once, whatever was true a moment ago.
+        return self._readiness[1] if self._sources.is_listening() else _NOT_LISTENING
+
+    def get_page(self, task: str, tier: str | None) -> PageView:
+        """What the page shows; raises ``NotFoundError`` for an unknown tier."""
+        self._check(task, tier)
+        now_us = self._sources.now_us()
+        kept = self._pages.get((task, tier))
+        if kept is not None and _is_fresh(kept[0], now_us):
+            return kept[1]
+        page = self._compute_page(task, tier, now_us)
+        if len(self._pages) >= MAX_VIEWS:
+            self._pages.clear()
+        self._pages[task, tier] = now_us, page
+        return page
+
+    def get_snapshot(self) -> Snapshot:
+        """What a scrape shows."""
+        router, now_us = self._sources.router, self._sources.now_us()
+        rows = (row for model in router.models() for row in router.ranking(model, now_us).rows)
+        health = [
+            EndpointHealth(
+                endpoint_id=row.endpoint.id,
+                score=row.effective,
+                reputation=row.reputation,
+                outage_belief=row.belief,
+                usable=row.state in OFFERED,
+            )
+            for row in rows
+        ]
+        return get_snapshot(self._sources.stats, self._sources.catalog.endpoints, health, self.version)
+
+    def _check(self, task: str, tier: str | None) -> None:
+        if not task or len(task) > MAX_TASK_LENGTH:
+            raise NotFoundError("task", task[:MAX_TASK_LENGTH], TASKS)
+        tiers = [known.name for known in self._sources.catalog.tiers]
+        if tier is not None and tier not in tiers:
+            raise NotFoundError("tier", tier, tiers)
+
+    def _compute_readiness(self, now_us: int) -> Readiness:
+        router = self._sources.router
+        for model in router.models():
+            for row in router.ranking(model, now_us).rows:
+                if row.state not in {"out", "excluded"}:
+                    return Readiness(ready=True, because=None)
+        return Readiness(ready=False, because="every endpoint is believed out or excluded")
+
+    def _compute_page(self, task: str, tier: str | None, now_us: int) -> PageView:
+        catalog, router, stats = self._sources.catalog, self._sources.router, self._sources.stats
+        rankings = [router.ranking(model, now_us, task=task, tier=tier) for model in router.models()]
+        readiness = self.get_readiness()
+        return PageView(
+            version=self.version,
+            ready=readiness.ready,
+            not_ready_because=readiness.because,
+            at_s=now_us / US_PER_S,
+            task=task,
+            tasks=[*TASKS, *(() if task in TASKS else (task,))],
+            tier=tier,
+            tiers=[known.name for known in catalog.tiers],
+            figures=Figures(
+                endpoints=sum(len(ranking.rows) for ranking in rankings),
+                endpoints_offered=sum(row.state in OFFERED for ranking in rankings for row in ranking.rows),
+                requests=sum(stats.requests.values()),
+                failed_requests=sum(count for (_, status), count in stats.requests.items() if status == "5xx"),
+                fallbacks=stats.fallbacks,
+                continuations=stats.continuations,
+                pending=stats.pending,
+                connections=stats.connections,
+                cost_usd=sum(stats.cost_nusd.values()) / NUSD_PER_USD,
+            ),
+            rankings=[self._view(ranking, ranking.rows[:MAX_ROWS]) for ranking in rankings],
+            left_out=[max(0, len(ranking.rows) - MAX_ROWS) for ranking in rankings],
+        )
+
+    def _view(self, ranking: Ranking, rows: Iterable[Ranked]) -> RankingView:
+        return RankingView(
+            model=ranking.model,
+            task=ranking.task,
+            tier=ranking.tier,
+            at_s=ranking.at_us / US_PER_S,
+            parameters=ranking.version,
+            weights=_view_weights(self._get_weights(ranking.tier)),
+            endpoints=[self._view_row(row, ranking.task, ranking.at_us) for row in rows],
+        )
+
+    def _get_weights(self, tier: str | None) -> Weights:
+        catalog = self._sources.catalog
+        for known in catalog.tiers:
+            if known.name == tier and known.weights is not None:
+                return known.weights
+        return catalog.buyer.weights
+
+    def _view_row(self, row: Ranked, task: str, now_us: int) -> EndpointView:
+        endpoint = row.endpoint
+        window = self._sources.get_window(Cell(endpoint.id, task))
+        failure = self._sources.stats.last_failures.get(endpoint.id)
+        return EndpointView(
+            rank=row.rank,
+            endpoint=endpoint.id,
+            provider=endpoint.provider,
+            state=STATES[row.state],
+            reason=compute_reason(row, now_us),
+            score=row.effective,
+            composite=row.composite,
+            reputation=row.reputation,
+            latency=row.latency,
+            reliability=row.reliability,
+            uptime=row.uptime,
+            price_score=row.price_score,
+            outage_belief=row.belief,
+            ttft_s=row.ttft_us / US_PER_S,
+            ttft_p50_s=_get_quantile_s(window, 0.5),
+            ttft_p95_s=_get_quantile_s(window, 0.95),
+            success=row.success,
+            output_tokens_per_s=row.throughput,
+            billing_ratio=row.billing_ratio,
+            requests=row.requests,
+            price=_view_price(endpoint.price),
+            cost_usd=row.cost_nusd / NUSD_PER_USD,
+            in_flight=row.in_flight,
+            concurrency_limit=row.concurrency_limit,
+            last_failure=None if failure is None else FailureView(at_s=failure[0] / US_PER_S, kind=failure[1]),
+        )
+
+
+def compute_reason(row: Ranked, now_us: int) -> str | None:
+    """Say in a few words why an endpoint is not offered; None when it is."""
+    if row.excluded is not None:
+        return f"not in the pool: {row.excluded}"
+    if row.state == "cooling" and row.cooling_until_us is not None:
+        return f"rate-limited for another {max(0, row.cooling_until_us - now_us) / US_PER_S:.0f} s"
+    if row.state == "out":
+        return f"out with a probability of {row.belief:.0%}; tried now and then"
+    return None
+
+
+_NOT_LISTENING: Final = Readiness(ready=False, because="the data plane is not listening")
+
+
+def _is_fresh(made_us: int, now_us: int) -> bool:
+    # A clock set back makes nothing fresh for longer than it was meant to be.
+    return 0 <= now_us - made_us < FRESH_US
+
+
+def _get_quantile_s(window: Window | None, q: float) -> float | None:
+    quantile_us = None if window is None else window.quantile_us(q)
+    return None if quantile_us is None else quantile_us / US_PER_S
+
+
+def _view_price(price: Price) -> PriceView:
+    cached = price.cached_input_nusd
+    return PriceView(
+        input_usd=price.input_nusd / NUSD_PER_USD,
+        output_usd=price.output_nusd / NUSD_PER_USD,
+        cached_input_usd=None if cached is None else cached / NUSD_PER_USD,
+    )
+
+
+def _view_weights(weights: Weights) -> WeightsView:
+    total = weights.reputation + weights.price
+    return WeightsView(reputation=weights.reputation / total, price=weights.price / total)

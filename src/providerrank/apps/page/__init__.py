@@ -1,0 +1,1 @@
+"""The page an operator opens: server-rendered, no build step, nothing fetched from elsewhere."""

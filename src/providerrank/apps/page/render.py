@@ -1,0 +1,247 @@
+"""A page's values to HTML: pure functions of text to text.
+
+Everything variable passes through ``_esc``. No style attributes and no inline script: the
+page's content security policy allows neither, so bars are drawn as SVG, whose sizes are
+attributes. Whatever a bar or a colour says is also there as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from html import escape
+from importlib.resources import files
+from typing import Final
+from urllib.parse import quote
+
+from providerrank.apps.admin_view import EndpointView, FailureView, PageView, RankingView, WeightsView
+
+ASSETS: Final = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+"""The files of this package that are served, by name, with their media types."""
+
+REPUTATION_PARTS: Final = (("latency", 0.4), ("reliability", 0.4), ("uptime", 0.2))
+"""How the reputation's share of the bar is divided, as the ranking rules divide it."""
+
+BAR_WIDTH: Final = 120
+
+STATES: Final = {
+    "ok": ("healthy", "●"),
+    "suspect": ("suspect", "◑"),
+    "cooling": ("cooling", "◔"),
+    "out": ("believed out", "○"),
+    "excluded": ("excluded", "✕"),
+}
+"""How each state is worded and marked; the mark differs in shape, so colour is never the only sign."""
+
+
+def get_asset(name: str) -> bytes:
+    """Read one of ``ASSETS`` from the package."""
+    return files("providerrank.apps.page").joinpath(name).read_bytes()
+
+
+def render_page(view: PageView) -> str:
+    """Write the whole document."""
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>ProviderRank</title>
+<link rel="icon" href="/page/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/page/page.css">
+<script src="/page/page.js" defer></script>
+<noscript><meta http-equiv="refresh" content="10"></noscript>
+</head>
+<body>
+<header>
+<h1><img src="/page/icon.svg" alt="" width="26" height="26"> ProviderRank</h1>
+<p class="version">{_esc(view.version)}</p>
+<form method="get" action="/" aria-label="What to rank for">
+<label>Task <select name="task">{_options(view.tasks, view.task)}</select></label>
+{_tier_select(view)}<button>Show</button>
+</form>
+<p class="live"><span id="age" role="status"></span>
+<button id="pause" type="button" aria-pressed="false" hidden>Pause</button></p>
+</header>
+<main id="live">
+{render_live(view)}
+</main>
+<footer>
+<p class="legend" aria-label="Parts of a score">A score is the sum of
+<span class="key latency">latency</span> <span class="key reliability">reliability</span>
+<span class="key uptime">uptime</span> and <span class="key price">price</span>,
+less what the belief in an outage takes off.</p>
+<p><a href="/metrics">Metrics</a> <a href="/openapi.json">OpenAPI</a> <a href="/ready">Readiness</a></p>
+</footer>
+</body>
+</html>
+"""
+
+
+def render_live(view: PageView) -> str:
+    """Write the part that is fetched again and again: the figures and every table."""
+    rankings = zip(view.rankings, view.left_out, strict=True)
+    return "\n".join([_figures(view), *(_ranking(ranking, left_out, view.at_s) for ranking, left_out in rankings)])
+
+
+def _figures(view: PageView) -> str:
+    figures = view.figures
+    state = (
+        '<strong class="yes">● Ready</strong>'
+        if view.ready
+        else f'<strong class="no">○ Not ready</strong> <small>{_esc(view.not_ready_because or "")}</small>'
+    )
+    tiles = (
+        ("State", state),
+        ("Endpoints offered", f"<strong>{figures.endpoints_offered:,}</strong> of {figures.endpoints:,}"),
+        ("Requests", f"<strong>{figures.requests:,}</strong>"),
+        ("Failed for the client", f"<strong>{figures.failed_requests:,}</strong>"),
+        ("Fallbacks", f"<strong>{figures.fallbacks:,}</strong>"),
+        ("Streams continued", f"<strong>{figures.continuations:,}</strong>"),
+        ("Under way", f"<strong>{figures.pending:,}</strong>"),
+        ("Cost at list price", f"<strong>{_money(figures.cost_usd)}</strong>"),
+    )
+    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)
+    return f'<dl class="figures">{cells}</dl>'
+
+
+def _ranking(ranking: RankingView, left_out: int, now_s: float) -> str:
+    rows = "\n".join(_row(endpoint, ranking.weights, now_s) for endpoint in ranking.endpoints)
+    more = (
+        f'<p class="more">{left_out:,} more: '
+        f'<a href="/v1/rankings/{quote(ranking.model)}">the whole ranking as JSON</a></p>'
+        if left_out
+        else ""
+    )
+    return f"""<section>
+<h2>{_esc(ranking.model)}</h2>
+<div class="scroll" tabindex="0" role="region" aria-label="Ranking of {_esc(ranking.model)}">
+<table>
+<thead><tr>
+<th scope="col" class="n"><abbr title="Rank: 1 is tried first">#</abbr></th>
+<th scope="col">Endpoint</th>
+<th scope="col">Score and its parts</th>
+<th scope="col" class="n">TTFT p50</th>
+<th scope="col" class="n">p95</th>
+<th scope="col" class="n">Success</th>
+<th scope="col" class="n"><abbr title="US dollars per million tokens, input / output">Price</abbr></th>
+<th scope="col" class="n">In flight</th>
+<th scope="col">State</th>
+<th scope="col">Last failure</th>
+</tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+</div>
+{more}</section>"""
+
+
+def _row(endpoint: EndpointView, weights: WeightsView, now_s: float) -> str:
+    word, mark = STATES[endpoint.state]
+    reason = f"<small>{_esc(endpoint.reason)}</small>" if endpoint.reason else ""
+    rank = "" if endpoint.rank is None else str(endpoint.rank)
+    _, _, rest = endpoint.endpoint.partition("/")
+    cells = (
+        f'<td class="n rank">{rank}</td>',
+        f'<th scope="row"><b>{_esc(endpoint.provider)}</b><small>/{_esc(rest)}</small></th>',
+        f"<td>{_score(endpoint, weights)}</td>",
+        f'<td class="n">{_median(endpoint)}</td>',
+        f'<td class="n">{_seconds(endpoint.ttft_p95_s)}</td>',
+        f'<td class="n">{_percent(endpoint.success)}<small>{_evidence(endpoint.requests)}</small></td>',
+        f'<td class="n">{_price(endpoint.price.input_usd)} / {_price(endpoint.price.output_usd)}</td>',
+        f'<td class="n">{endpoint.in_flight}</td>',
+        f'<td><span class="state"><i aria-hidden="true">{mark}</i> {word}</span>{reason}</td>',
+        f"<td>{_failure(endpoint.last_failure, now_s)}</td>",
+    )
+    return f'<tr class="{endpoint.state}">{"".join(cells)}</tr>'
+
+
+def _score(endpoint: EndpointView, weights: WeightsView) -> str:
+    parts = [
+        (name, weights.reputation * share * getattr(endpoint, name), getattr(endpoint, name))
+        for name, share in REPUTATION_PARTS
+    ]
+    parts.append(("price", weights.price * endpoint.price_score, endpoint.price_score))
+    believed_up = 1.0 - endpoint.outage_belief
+    drawn, at = [], 0.0
+    for name, value, _ in parts:
+        width = max(0.0, value * believed_up * BAR_WIDTH)
+        drawn.append(f'<rect class="{name}" x="{at:.1f}" width="{width:.1f}" height="8"/>')
+        at += width
+    words = " ".join(f'<span class="{name}">{value:.2f}</span>' for name, _, value in parts)
+    told = ", ".join(f"{name} {value:.2f}" for name, _, value in parts)
+    out = f'<span class="belief">outage {endpoint.outage_belief:.2f}</span>' if endpoint.outage_belief > 0.05 else ""
+    return (
+        f'<span class="score">{endpoint.score:.3f}</span>'
+        f'<svg class="bar" viewBox="0 0 {BAR_WIDTH} 8" width="{BAR_WIDTH}" height="8" aria-hidden="true">'
+        f'<rect class="track" width="{BAR_WIDTH}" height="8"/>{"".join(drawn)}</svg>'
+        f'<small class="parts" title="{told}">{words} {out}</small>'
+    )
+
+
+def _failure(failure: FailureView | None, now_s: float) -> str:
+    if failure is None:
+        return '<span class="none">none seen</span>'
+    at = datetime.fromtimestamp(failure.at_s, UTC).isoformat(timespec="seconds")
+    ago = _ago(now_s - failure.at_s)
+    return f'{_esc(failure.kind.replace("_", " "))} <small><time datetime="{at}">{ago}</time></small>'
+
+
+def _tier_select(view: PageView) -> str:
+    if not view.tiers:
+        return ""
+    none = f'<option value=""{" selected" if view.tier is None else ""}>none</option>'
+    return f'<label>Tier <select name="tier">{none}{_options(view.tiers, view.tier)}</select></label>\n'
+
+
+def _options(values: Iterable[str], selected: str | None) -> str:
+    return "".join(
+        f'<option value="{_esc(value)}"{" selected" if value == selected else ""}>{_esc(value)}</option>'
+        for value in values
+    )
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return f"{max(0, int(seconds))} s ago"
+
+
+def _median(endpoint: EndpointView) -> str:
+    if endpoint.ttft_p50_s is None:
+        return f'<span class="none">{_seconds(endpoint.ttft_s)}</span><small>assumed</small>'
+    return _seconds(endpoint.ttft_p50_s)
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return '<span class="none">unknown</span>'
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def _percent(value: float) -> str:
+    # Never rounded up to a hundred: that is a claim about reliability.
+    return "100 %" if value >= 0.99995 else f"{int(value * 10_000) / 100:.2f} %"
+
+
+def _evidence(requests: float) -> str:
+    return "no evidence yet" if requests < 0.5 else f"of {requests:,.0f}"
+
+
+def _price(usd: float) -> str:
+    return f"${usd:.2f}" if usd == 0 or usd >= 0.1 else f"${usd:.3g}"
+
+
+def _money(usd: float) -> str:
+    return f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}"
+
+
+def _esc(text: str) -> str:
+    return escape(text, quote=True)
