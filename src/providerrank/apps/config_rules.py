@@ -1,0 +1,502 @@
+"""What a configuration must satisfy beyond its shape.
+
+Every check runs, whatever the ones before it found, and each mistake is one sentence with its
+remedy. ``damaged`` names the places whose value is only a stand-in for something misshapen: what a
+rule says of those, or of anything inside them, is dropped, so that one slip is one message.
+
+A *note* is allowed but probably not meant; it stops nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from providerrank.apps.config import Config, EndpointTable, KeyPath, Mistake, Secret, WeightsTable, show
+from providerrank.rules.cells import FEATURES
+
+ENDPOINT_ID = re.compile(
+    r"(?P<provider>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<model>[A-Za-z0-9][A-Za-z0-9._+/:-]*?)"
+    r"(?:@[A-Za-z0-9][A-Za-z0-9._-]*)?(?::[A-Za-z0-9][A-Za-z0-9._-]*)?"
+)
+"""``provider/model[@region][:quantization]``. It goes into a response header: no blanks, only ASCII."""
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+WEIGHTS_TOLERANCE = 0.001
+"""Shares written with three decimals, like thirds, still count as summing to 1."""
+
+MAX_SECONDS = 86_400.0
+"""A day: past any request that is still worth waiting for, and a slip of units (milliseconds) shows."""
+
+
+def check(
+    config: Config, environ: Mapping[str, str], damaged: Sequence[KeyPath] = ()
+) -> tuple[tuple[Mistake, ...], tuple[Mistake, ...]]:
+    """Return every mistake and every note; neither has its line yet."""
+    rules = _Rules(config, environ, damaged)
+    rules.check_gateway()
+    rules.check_buyer()
+    rules.check_timeouts()
+    for index, endpoint in enumerate(config.endpoints):
+        rules.check_endpoint(("endpoints", index), endpoint)
+    rules.check_endpoints_together()
+    rules.check_models()
+    rules.check_fallback_loops()
+    rules.check_caps()
+    rules.check_tiers()
+    rules.check_elsewhere()
+    return tuple(rules.mistakes), tuple(rules.notes)
+
+
+class _Rules:
+    """The checks of one configuration."""
+
+    def __init__(self, config: Config, environ: Mapping[str, str], damaged: Sequence[KeyPath]) -> None:
+        self.config = config
+        self.environ = environ
+        self.damaged = frozenset(damaged)
+        self.mistakes: list[Mistake] = []
+        self.notes: list[Mistake] = []
+        self.endpoint_ids = [endpoint.id for endpoint in config.endpoints if endpoint.id]
+        self.served = list(dict.fromkeys(endpoint.model for endpoint in config.endpoints if endpoint.model))
+        aliases = {alias: model.id for model in config.models for alias in model.aliases}
+        self.aliases = {alias: model for alias, model in aliases.items() if alias not in self.served}
+
+    def say(self, path: KeyPath, sentence: str) -> None:
+        """Record a mistake, unless the place is already known to be misshapen."""
+        if not any(path[:length] in self.damaged for length in range(1, len(path) + 1)):
+            self.mistakes.append(Mistake(path, sentence))
+
+    def note(self, path: KeyPath, sentence: str) -> None:
+        """Record something allowed that is probably not meant."""
+        self.notes.append(Mistake(path, sentence))
+
+    # ---- one table at a time -----------------------------------------------------------------------------------
+
+    def check_gateway(self) -> None:
+        """Addresses, keys and sizes."""
+        gateway = self.config.gateway
+        addresses: list[tuple[str, int]] = []
+        for key in ("listen", "admin"):
+            written: str = getattr(gateway, key)
+            try:
+                addresses.append(parse_address(written))
+            except ValueError as error:
+                self.say(("gateway", key), f'is {show(written)}: {error}, as in "127.0.0.1:8080".')
+        if len(addresses) == 2 and _is_same_socket(*addresses):
+            self.say(
+                ("gateway", "admin"),
+                f"is {show(gateway.admin)}, the port gateway.listen already takes: give the admin port another number.",
+            )
+        if addresses and not gateway.keys and not is_loopback(addresses[0][0]):
+            self.note(
+                ("gateway", "listen"),
+                "is reachable from other machines, but without gateway.keys only this machine may call: "
+                'add keys = ["env:PROVIDERRANK_KEY"].',
+            )
+        if gateway.workers != 1:
+            self.say(
+                ("gateway", "workers"),
+                f"is {gateway.workers}, and this version runs one worker: write 1 or leave it out.",
+            )
+        for index, secret in enumerate(gateway.keys):
+            self.check_secret(("gateway", "keys", index), secret)
+        self.check_number(
+            ("gateway", "max_body_mb"), gateway.max_body_mb, "a size is above 0", above=0, unit="megabytes"
+        )
+        self.check_number(("gateway", "max_pending"), gateway.max_pending, "it is 1 or more", least=1)
+        self.check_number(("gateway", "drain"), gateway.drain, "a time is 0 or more", least=0, unit="seconds")
+
+    def check_buyer(self) -> None:
+        """Cap, weights and exploration."""
+        buyer = self.config.buyer
+        if buyer.price_cap is not None:
+            for side in ("input", "output"):
+                price: float = getattr(buyer.price_cap, side)
+                self.check_number(
+                    ("buyer", "price_cap", side), price, "a cap is above 0", above=0, unit="USD per million tokens"
+                )
+        self.check_weights(("buyer", "weights"), buyer.weights)
+        self.check_number(
+            ("buyer", "exploration"), buyer.exploration, "a share of requests is from 0 to 1", least=0, most=1
+        )
+
+    def check_timeouts(self) -> None:
+        """Every clock is above zero, but for patience, which may be none."""
+        timeouts = self.config.timeouts
+        for key in ("connect", "first_token", "idle", "total", "patience"):
+            seconds: float | str = getattr(timeouts, key)
+            if isinstance(seconds, str):
+                continue
+            path = ("timeouts", key)
+            if key == "patience":
+                self.check_number(path, seconds, "a wait is 0 or more", least=0, unit="seconds")
+            else:
+                self.check_number(path, seconds, "a time limit is above 0", above=0, unit="seconds")
+            if math.isfinite(seconds) and seconds > MAX_SECONDS:
+                self.say(path, f"is {seconds:g}, more than a day: write seconds, not milliseconds.")
+
+    def check_endpoint(self, path: KeyPath, endpoint: EndpointTable) -> None:
+        """One endpoint by itself."""
+        if not ENDPOINT_ID.fullmatch(endpoint.id):
+            self.say(
+                (*path, "id"),
+                f"is {show(endpoint.id)}: an id is provider/model, then @region and :quantization if need be, "
+                "of letters, digits and . _ + / -, without blanks.",
+            )
+        self.check_name((*path, "model"), endpoint.model)
+        if endpoint.upstream_model is not None:
+            self.check_name((*path, "upstream_model"), endpoint.upstream_model)
+        self.check_base_url((*path, "base_url"), endpoint)
+        if endpoint.key is not None:
+            self.check_secret((*path, "key"), endpoint.key)
+        for side in ("input", "output", "cached_input"):
+            price: float | None = getattr(endpoint.price, side)
+            if price is not None:
+                self.check_number(
+                    (*path, "price", side), price, "a price is 0 or more", least=0, unit="USD per million tokens"
+                )
+        if endpoint.context_window is not None:
+            self.check_number(
+                (*path, "context_window"), endpoint.context_window, "it counts tokens, 1 or more", least=1
+            )
+        for index, feature in enumerate(endpoint.features or ()):
+            if feature not in FEATURES:
+                self.say(
+                    (*path, "features", index),
+                    f"is {show(feature)}, which is no feature: {_suggest(feature, FEATURES)}; "
+                    f"there are {', '.join(FEATURES)}.",
+                )
+
+    def check_base_url(self, path: KeyPath, endpoint: EndpointTable) -> None:
+        """An address the gateway can reach, without anything secret in it."""
+        problem = find_url_problem(endpoint.base_url)
+        if problem:
+            self.say(path, problem)
+            return
+        url = urlsplit(endpoint.base_url)
+        if url.path.rstrip("/").endswith(("/completions", "/embeddings", "/responses", "/messages", "/models")):
+            self.say(
+                path,
+                f"is {show(endpoint.base_url)}, the address of one operation: leave out what follows /v1, "
+                "the gateway adds it.",
+            )
+        if url.scheme == "http" and endpoint.key is not None and not is_loopback(url.hostname or ""):
+            self.note(path, "is plain http to another machine, so its key travels unencrypted: write https if it can.")
+
+    def check_endpoints_together(self) -> None:
+        """There is one, and none is there twice."""
+        if not self.config.endpoints:
+            self.say(
+                ("endpoints",),
+                'is empty, so there is nowhere to route to: add a table under the header "[[endpoints]]".',
+            )
+        first: dict[str, int] = {}
+        for index, endpoint in enumerate(self.config.endpoints):
+            # Preferences in requests name endpoints without regard to case, so neither may ids differ in it alone.
+            earlier = first.setdefault(endpoint.id.casefold(), index)
+            if endpoint.id and earlier != index:
+                self.say(
+                    ("endpoints", index, "id"),
+                    f"is {show(endpoint.id)}, the id of endpoints[{earlier}] already: "
+                    "tell them apart with @region or :quantization, or remove one.",
+                )
+
+    # ---- models ------------------------------------------------------------------------------------------------
+
+    def check_models(self) -> None:
+        """Names that must be known are, and those that must be free are."""
+        first: dict[str, int] = {}
+        names: dict[str, str] = {name: f"the model {show(name)}" for name in self.served}
+        for index, model in enumerate(self.config.models):
+            path: KeyPath = ("models", index)
+            earlier = first.setdefault(model.id, index)
+            if earlier != index:
+                self.say((*path, "id"), f"is {show(model.id)}, the id of models[{earlier}] already: keep one of them.")
+            elif model.id not in self.served:
+                self.say(
+                    (*path, "id"),
+                    f"is {show(model.id)}, which no endpoint serves: {_suggest(model.id, self.served)}, "
+                    "or add an endpoint with this model.",
+                )
+            for number, alias in enumerate(model.aliases):
+                where = (*path, "aliases", number)
+                if alias in names:
+                    self.say(
+                        where, f"is {show(alias)}, already the name of {names[alias]}: choose another or remove it."
+                    )
+                else:
+                    self.check_name(where, alias)
+                    names[alias] = f"an alias of {show(model.id)}"
+            self.check_pins(path, index)
+            self.check_fallbacks(path, index)
+
+    def check_pins(self, path: KeyPath, index: int) -> None:
+        """Pins name endpoints of this model, each once."""
+        model = self.config.models[index]
+        own = [endpoint.id for endpoint in self.config.endpoints if endpoint.model == model.id and endpoint.id]
+        for number, pin in enumerate(model.pin):
+            where = (*path, "pin", number)
+            if pin not in self.endpoint_ids:
+                self.say(where, f"is {show(pin)}, which is no endpoint: {_suggest(pin, own or self.endpoint_ids)}.")
+            elif pin not in own:
+                self.say(where, f"is {show(pin)}, an endpoint of another model: {_suggest(pin, own)}, or remove it.")
+            elif pin in model.pin[:number]:
+                self.say(where, f"is {show(pin)} for the second time: keep the first.")
+        if model.pin_only and not model.pin:
+            self.say((*path, "pin_only"), "is true with no pin, so nothing may be tried: name endpoints in pin.")
+
+    def check_fallbacks(self, path: KeyPath, index: int) -> None:
+        """Fallback models are served ones, each once."""
+        model = self.config.models[index]
+        for number, name in enumerate(model.fallback_models):
+            where = (*path, "fallback_models", number)
+            if self.aliases.get(name, name) not in self.served:
+                known = [known for known in (*self.served, *self.aliases) if known != model.id]
+                self.say(where, f"is {show(name)}, which no endpoint serves: {_suggest(name, known)}, or remove it.")
+            elif name in model.fallback_models[:number]:
+                self.say(where, f"is {show(name)} for the second time: keep the first.")
+
+    def check_fallback_loops(self) -> None:
+        """Following fallback models from any model comes to an end."""
+        edges = {
+            model.id: [self.aliases.get(name, name) for name in model.fallback_models] for model in self.config.models
+        }
+        told: set[frozenset[str]] = set()
+        for index, model in enumerate(self.config.models):
+            for number, name in enumerate(model.fallback_models):
+                loop = _find_way(edges, self.aliases.get(name, name), model.id)
+                if loop and frozenset(loop) not in told:
+                    told.add(frozenset(loop))
+                    chain = " -> ".join((model.id, *loop))
+                    self.say(
+                        ("models", index, "fallback_models", number),
+                        f"closes a loop of fallback models ({chain}): remove one of these steps.",
+                    )
+
+    def check_caps(self) -> None:
+        """Some endpoint of every model is within the price cap."""
+        cap = self.config.buyer.price_cap
+        if cap is None or not all(math.isfinite(side) and side > 0 for side in (cap.input, cap.output)):
+            return
+        by_model: defaultdict[str, list[EndpointTable]] = defaultdict(list)
+        for endpoint in self.config.endpoints:
+            by_model[endpoint.model].append(endpoint)
+        for model, endpoints in by_model.items():
+            if not model or not all(_is_above(endpoint, cap.input, cap.output) for endpoint in endpoints):
+                continue
+            cheapest = min(endpoints, key=lambda endpoint: endpoint.price.input + endpoint.price.output)
+            self.say(
+                ("buyer", "price_cap"),
+                f"is {{ input = {cap.input:g}, output = {cap.output:g} }}, below every price of {show(model)}: "
+                f"raise it to {{ input = {cheapest.price.input:g}, output = {cheapest.price.output:g} }} or more "
+                f"for its cheapest endpoint, {cheapest.id}.",
+            )
+
+    # ---- the rest ----------------------------------------------------------------------------------------------
+
+    def check_tiers(self) -> None:
+        """Names are free and numbers in range."""
+        first: dict[str, int] = {}
+        for index, tier in enumerate(self.config.tiers):
+            path: KeyPath = ("tiers", index)
+            self.check_name((*path, "name"), tier.name)
+            earlier = first.setdefault(tier.name, index)
+            if earlier != index and tier.name:
+                self.say((*path, "name"), f"is {show(tier.name)}, the name of tiers[{earlier}] already: rename one.")
+            if tier.min_reputation is not None:
+                self.check_number(
+                    (*path, "min_reputation"), tier.min_reputation, "a reputation is from 0 to 1", least=0, most=1
+                )
+            if tier.weights is not None:
+                self.check_weights((*path, "weights"), tier.weights)
+            self.check_number((*path, "price_cap_factor"), tier.price_cap_factor, "a factor is above 0", above=0)
+
+    def check_elsewhere(self) -> None:
+        """Registry and engines."""
+        registry, engines = self.config.registry, self.config.engines
+        if registry.url is not None:
+            problem = find_url_problem(registry.url)
+            if problem:
+                self.say(("registry", "url"), problem)
+            else:
+                self.note(("registry", "url"), "is not used by this version: each gateway keeps its own record.")
+        if engines.bus is not None:
+            self.check_secret(("engines", "bus"), engines.bus, address=True)
+            self.note(("engines", "bus"), "is not used by this version: nothing is sent between gateways yet.")
+        if engines.store is not None and self.check_secret(("engines", "store"), engines.store, address=True):
+            scheme, separator, _ = (engines.store.reveal(self.environ) or "").partition("://")
+            if not separator or scheme.partition("+")[0] not in {"sqlite", "postgresql"}:
+                self.say(
+                    ("engines", "store"),
+                    'is not a store this version knows: write "sqlite:///FILE" or "postgresql://USER@HOST/NAME".',
+                )
+
+    # ---- kinds of value ----------------------------------------------------------------------------------------
+
+    def check_number(
+        self,
+        path: KeyPath,
+        value: float,
+        rule: str,
+        *,
+        least: float | None = None,
+        above: float | None = None,
+        most: float | None = None,
+        unit: str = "",
+    ) -> None:
+        """Finite and in range; ``rule`` says the range in words."""
+        too_small = (least is not None and value < least) or (above is not None and value <= above)
+        if not math.isfinite(value) or too_small or (most is not None and value > most):
+            remedy = f"write it in {unit}" if unit else "write a number in that range"
+            self.say(path, f"is {value:g}, and {rule}: {remedy}.")
+
+    def check_name(self, path: KeyPath, name: str) -> None:
+        """Something a request can name: not empty, no blanks around it, nothing invisible."""
+        if not name or name != name.strip() or not name.isprintable():
+            self.say(path, f"is {show(name)}: a name is at least one visible character, with no blanks around it.")
+
+    def check_weights(self, path: KeyPath, weights: WeightsTable) -> None:
+        """Not negative, and summing to 1."""
+        shares = (weights.reputation, weights.price)
+        for key, share in zip(("reputation", "price"), shares, strict=True):
+            self.check_number((*path, key), share, "a weight is from 0 to 1", least=0, most=1)
+        total = sum(shares)
+        if all(math.isfinite(share) and 0 <= share <= 1 for share in shares) and abs(total - 1) > WEIGHTS_TOLERANCE:
+            remedy = "write { reputation = 0.6, price = 0.4 } or other shares of 1"
+            if total:
+                scaled = round(weights.reputation / total, 3)
+                remedy = (
+                    f"in the same proportion that is {{ reputation = {scaled:g}, price = {round(1 - scaled, 3):g} }}"
+                )
+            self.say(path, f"is {weights.reputation:g} and {weights.price:g}, and weights sum to 1: {remedy}.")
+
+    def check_secret(self, path: KeyPath, secret: Secret, *, address: bool = False) -> bool:
+        """Set, and fit for a header; says nothing of what it is. Return whether it can be used.
+
+        An ``address`` is secret only where it has a password in it.
+        """
+        name = secret.variable
+        value = secret.reveal(self.environ)
+        if name is not None and not VARIABLE.fullmatch(name):
+            self.say(path, 'names no variable after "env:": write letters, digits and _ there, as in "env:MY_KEY".')
+        elif name is not None and value is None:
+            self.say(path, f"needs the environment variable {name}, which is not set: export {name}=… and start again.")
+        elif name is not None and not value:
+            self.say(path, f"needs the environment variable {name}, which is empty: export {name}=… and start again.")
+        elif not value:
+            self.say(path, 'is empty: write "env:NAME", with the variable that holds it, or remove the key.')
+        elif not value.isascii() or not value.isprintable() or " " in value:
+            where = f"what the environment variable {name} holds" if name else "what is written here"
+            self.say(path, f"cannot be sent as a key: {where} has a blank, a line break or a letter outside ASCII.")
+        else:
+            if name is None and (not address or urlsplit(value).password is not None):
+                self.note(path, 'holds the secret itself: write "env:NAME" and keep it out of the file.')
+            return True
+        return False
+
+
+def parse_address(written: str) -> tuple[str, int]:
+    """Split ``host:port``, brackets around IPv6; raises ``ValueError`` with a phrase that says what is wrong."""
+    host, colon, port = written.rpartition(":")
+    if not colon or not host:
+        msg = "an address is host:port"
+        raise ValueError(msg)
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        msg = "a port is a number from 0 to 65535"
+        raise ValueError(msg)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        ipaddress.IPv6Address(host)
+    elif ":" in host:
+        msg = "an IPv6 address stands in brackets"
+        raise ValueError(msg)
+    elif not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", host):
+        msg = "a host is a name or an IP address"
+        raise ValueError(msg)
+    elif re.fullmatch(r"[0-9.]+", host):
+        ipaddress.IPv4Address(host)
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def find_url_problem(written: str) -> str | None:
+    """Return what is wrong with an http address, with the remedy; a password in it is not repeated."""
+    example = 'as in "https://api.example.com/v1"'
+    try:
+        url = urlsplit(written)
+        hidden = url.username is not None or url.password is not None
+        host, port = url.hostname, url.port
+    except ValueError:
+        return f"is not an address (its host or port makes no sense): write http:// or https:// and a host, {example}."
+    if hidden or url.query or url.fragment:
+        part = "a user name or password" if hidden else "something after ? or #"
+        return f"has {part} in it: leave that out, keys go in key, {example}."
+    if any(character.isspace() or not character.isprintable() for character in written) or not written.isascii():
+        return f"has a blank, a line break or a letter outside ASCII in it: write a plain address, {example}."
+    if url.scheme not in {"http", "https"} or not host:
+        shown = "text" if "@" in written else show(written)
+        return f"is {shown}, not an address of an API: write http:// or https:// and a host, {example}."
+    if port == 0:
+        return f"is {show(written)}, and no server has port 0: write the port it listens on, {example}."
+    return None
+
+
+def _is_same_socket(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Whether two listeners would collide. Port 0 asks for any free port, so it never does."""
+    wildcards = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound
+    hosts = {host.lower().replace("localhost", "127.0.0.1") for host in (one[0], other[0])}
+    return one[1] == other[1] != 0 and (len(hosts) == 1 or bool(hosts & wildcards))
+
+
+def _is_above(endpoint: EndpointTable, input_cap: float, output_cap: float) -> bool:
+    """Whether an endpoint costs more than the cap whatever a request's mix of input and output."""
+    price = endpoint.price
+    return (
+        price.input >= input_cap
+        and price.output >= output_cap
+        and (price.input > input_cap or price.output > output_cap)
+    )
+
+
+def _find_way(edges: Mapping[str, Iterable[str]], start: str, goal: str) -> list[str] | None:
+    """Return the names from ``start`` to ``goal`` along fallback models, both included, or None."""
+    ways = [[start]]
+    seen = {start}
+    for way in ways:
+        if way[-1] == goal:
+            return way
+        for step in edges.get(way[-1], ()):
+            if step not in seen:
+                seen.add(step)
+                ways.append([*way, step])
+    return None
+
+
+def _suggest(wrong: str, known: Iterable[str]) -> str:
+    """Return "did you mean …", or what there is to choose from."""
+    from difflib import get_close_matches
+
+    choices = list(known)
+    near = get_close_matches(wrong, choices, 1)
+    if near:
+        return f"the nearest is {show(near[0])}"
+    if not choices:
+        return "there is none to name"
+    listed = ", ".join(choices[:5])
+    return (
+        f"the known ones are {listed}" if len(choices) <= 5 else f"known ones are {listed} and {len(choices) - 5} more"
+    )
