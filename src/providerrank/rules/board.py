@@ -1,0 +1,173 @@
+"""A board: the endpoints of one model at one task in one tier, kept in order of composite score.
+
+Nothing is recomputed for all endpoints on a request. An observation queues the standings of the one endpoint it
+concerns; the next reader scores those anew and moves them to their place by bisection: O(log N) comparisons and
+one memory move. Only when the model's prior has moved noticeably is the whole board scored again, and a large
+board no more than once a second.
+
+Invariants: ``keys`` is ascending and parallel to ``members``; a key is the negated composite plus a tiny multiple of the
+endpoint's index, hence unique, so a member is found by its key; ties go to the endpoint named first.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+
+from providerrank.rules.cells import Price
+from providerrank.rules.params import SECOND_US, Params
+from providerrank.rules.ranking import Weights, compute_expected_cost_nusd, compute_price_score
+from providerrank.rules.state import CellState, EndpointState, Prior, Standing
+
+TIE_BREAK = 1e-12
+SMALL = 64
+"""Boards up to this size are scored anew whenever their prior moves."""
+REBUILD_US = SECOND_US
+
+
+class Board:
+    """See the module. ``excluded`` are the standings the price cap keeps out."""
+
+    __slots__ = (
+        "_latency_weight",
+        "_log_target",
+        "_params",
+        "_prior",
+        "_price_weight",
+        "_queue",
+        "_rebuilt_us",
+        "_reliability_weight",
+        "_reputation_weight",
+        "_revision",
+        "_uptime_weight",
+        "by_state",
+        "common_features",
+        "excluded",
+        "keys",
+        "members",
+        "min_reputation",
+        "model",
+        "smallest_context",
+        "task",
+        "tier",
+    )
+
+    def __init__(
+        self,
+        model: str,
+        task: str,
+        tier: str | None,
+        cells: Iterable[CellState],
+        prior: Prior,
+        price_cap: Price | None,
+        weights: Weights,
+        min_reputation: float | None,
+        params: Params,
+    ) -> None:
+        self.model = model
+        self.task = task
+        self.tier = tier
+        self.min_reputation = min_reputation
+        self._params = params
+        self._prior = prior
+        self._revision = -1
+        self._rebuilt_us = 0
+        self._queue: list[Standing] = []
+        self._log_target = math.log(params.get_task(task).target_ttft_us)
+        scale = weights.reputation / (weights.reputation + weights.price)
+        self._price_weight = 1.0 - scale
+        self._latency_weight = params.latency_weight
+        self._reliability_weight = params.reliability_weight
+        self._uptime_weight = params.uptime_weight
+        self._reputation_weight = scale
+        costed = [
+            (cell, compute_expected_cost_nusd(cell.endpoint.endpoint.price, params.get_task(task))) for cell in cells
+        ]
+        if price_cap is None:
+            cap = max((cost for _, cost in costed), default=0.0)
+        else:
+            cap = compute_expected_cost_nusd(price_cap, params.get_task(task))
+        self.members: list[Standing] = []
+        self.excluded: list[Standing] = []
+        for cell, cost in costed:
+            standing = Standing(cell, cost, compute_price_score(cost, cap, params), self._queue)
+            (self.members if cost <= cap else self.excluded).append(standing)
+        self.keys: list[float] = [0.0] * len(self.members)
+        self.by_state: dict[EndpointState, Standing] = {s.state: s for s in self.members}
+        for standing in self.members:
+            standing.state.standings.append(standing)
+        endpoints = [s.state.endpoint for s in self.members]
+        self.common_features = frozenset.intersection(*(e.features for e in endpoints)) if endpoints else frozenset()
+        self.smallest_context = min((e.context_window for e in endpoints if e.context_window is not None), default=None)
+
+    def refresh(self, now_us: int) -> None:
+        """Bring the order up to date with what was observed."""
+        if self._revision != self._prior.revision and (
+            len(self.members) <= SMALL or self._revision < 0 or now_us - self._rebuilt_us >= REBUILD_US
+        ):
+            self.rebuild(now_us)
+        elif self._queue:
+            keys, members = self.keys, self.members
+            for standing in self._queue:
+                standing.queued = False
+                at = bisect_left(keys, standing.key)
+                self.score(standing, now_us)
+                key = standing.key
+                last = len(keys) - 1
+                if (at == 0 or keys[at - 1] < key) and (at == last or key < keys[at + 1]):
+                    keys[at] = key
+                    continue
+                del keys[at], members[at]
+                at = bisect_left(keys, key)
+                keys.insert(at, key)
+                members.insert(at, standing)
+            self._queue.clear()
+
+    def rebuild(self, now_us: int) -> None:
+        """Score every endpoint anew and sort."""
+        self._revision = self._prior.revision
+        self._rebuilt_us = now_us
+        for standing in self.members:
+            standing.queued = False
+            standing.cell.fresh = False
+            self.score(standing, now_us)
+        self._queue.clear()
+        self.members.sort(key=_get_key)
+        self.keys[:] = [s.key for s in self.members]
+
+    def score(self, standing: Standing, now_us: int) -> None:
+        """Compute one standing's scores from its cell's estimate."""
+        cell = standing.cell
+        if not cell.fresh:
+            cell.estimate(now_us, self._params)
+        standing.latency = self.compute_latency(cell.log_ttft)
+        standing.reputation = self.compute_reputation(standing.latency, cell.success, cell.uptime)
+        standing.composite = self.compute_composite(standing, standing.reputation)
+        standing.key = standing.state.index * TIE_BREAK - standing.composite
+
+    def compute_latency(self, log_ttft: float) -> float:
+        """As `reputation.compute_latency`, of a log TTFT."""
+        return 1.0 if log_ttft <= self._log_target else math.exp(self._log_target - log_ttft)
+
+    def compute_reputation(self, latency: float, success: float, uptime: float) -> float:
+        """As `reputation.compute_reputation`, of a success rate."""
+        return (
+            self._latency_weight * latency
+            + self._reliability_weight * success**self._params.reliability_power
+            + self._uptime_weight * uptime
+        )
+
+    def compute_composite(self, standing: Standing, reputation: float) -> float:
+        """As `ranking.compute_composite`, times the seller's honesty in billing."""
+        return (
+            self._reputation_weight * reputation + self._price_weight * standing.price_score
+        ) * standing.cell.honesty
+
+    def count_within(self, composite: float) -> int:
+        """How many members have at least this composite score."""
+        return bisect_right(self.keys, TIE_BREAK * 1e5 - composite)
+
+
+def _get_key(standing: Standing) -> float:
+    return standing.key

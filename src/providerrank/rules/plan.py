@@ -1,0 +1,353 @@
+"""One request's walk over its candidates: who is tried first, and who after a failure.
+
+The order is that of the session's *current* view: it is looked at anew for each step, so what failed a moment ago, in
+this request or another, is passed over.
+
+1. the request's own ``order``, then the operator's pins, in their order, those believed out passed over;
+2. with ``sort``, the rest by that figure;
+3. otherwise by effective score ``(1 - b) * composite``. Candidates within 0.02 of the best are one class, in which the
+   less loaded of two at random is taken, the better one when both are idle. A share of requests instead samples each candidate's posterior
+   (Thompson), over a bounded number of candidates, for the first try only.
+
+*Half-open.* A suspect whose belief has fallen to 0.5 is due for a try: while none is under way it competes with its undiscounted
+score less the expected cost of trying; so it comes back by one success or two, even at low traffic, and one
+failure more sends it away again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from providerrank.rules.ask import Ask
+from providerrank.rules.board import Board
+from providerrank.rules.catalog import ModelRules
+from providerrank.rules.cells import Endpoint
+from providerrank.rules.params import Params
+from providerrank.rules.pool import Pool
+from providerrank.rules.session import (
+    SessionCell,
+    compute_blended_log,
+    compute_blended_success,
+    compute_session_decay,
+)
+from providerrank.rules.state import CellState, EndpointState, Standing
+
+Overlay = dict[CellState, SessionCell]
+NEVER = -1.0
+"""Effective score of what is passed over."""
+DRAWS = 8
+"""Tries to find two usable members of a class at random before the best is taken as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One endpoint's figures in one session's eyes."""
+
+    log_ttft: float
+    success: float
+    latency: float
+    reputation: float
+    composite: float
+    belief: float
+
+
+class Stage:
+    """One model's part of a plan: its board, who may serve, who comes first."""
+
+    __slots__ = ("board", "first", "pool", "rest")
+
+    def __init__(
+        self, board: Board, pool: Pool | None, first: Sequence[Standing] = (), rest: Sequence[Standing] | None = None
+    ) -> None:
+        self.board = board
+        self.pool = pool
+        """None: everyone on the board."""
+        self.first = first
+        """Taken in this order, before the rest."""
+        self.rest = rest
+        """Ranked after those; None: the whole board."""
+
+
+class Plan:
+    """See the module. Made by `router.Router.plan`."""
+
+    __slots__ = ("_at", "_explore", "_overlay", "_params", "_rng", "_single", "_stages", "_tried", "model")
+
+    def __init__(
+        self,
+        stages: list[Stage],
+        overlay: Overlay | None,
+        explore: bool,
+        single: bool,
+        rng: Random,
+        params: Params,
+    ) -> None:
+        self._stages = stages
+        self._at = 0
+        self._overlay = overlay
+        self._explore = explore
+        self._single = single
+        self._rng = rng
+        self._params = params
+        self._tried: list[EndpointState] = []
+        self.model = stages[0].board.model
+        """The model being tried now."""
+
+    def next(self, now_us: int) -> Endpoint | None:
+        """The best usable untried endpoint of the current model, now marked tried; None when there is none."""
+        if self._single and self._tried:
+            return None
+        stage = self._stages[self._at]
+        stage.board.refresh(now_us)
+        for standing in stage.first:
+            if self._is_usable(stage, standing, now_us) and self._get_effective(stage, standing, now_us) >= 0.0:
+                return self._take(standing, now_us)
+        chosen: Standing | None = None
+        if self._explore and not self._tried:
+            chosen = self._sample(stage, now_us)
+        if chosen is None:
+            chosen = self._pick(stage, now_us)
+        return None if chosen is None else self._take(chosen, now_us)
+
+    def more_here(self, now_us: int) -> bool:
+        """Whether the current model has an untried endpoint left, believed out or not."""
+        return self._has_untried(self._stages[self._at], now_us)
+
+    def more(self, now_us: int) -> bool:
+        """Whether any endpoint is left: on this model, on a fallback model, or as last resort."""
+        return any(self._has_untried(stage, now_us) for stage in self._stages)
+
+    def earliest_cooled_us(self, now_us: int) -> tuple[Endpoint, int] | None:
+        """The cooling endpoint of the current model that frees first, tried or not, and when."""
+        stage = self._stages[self._at]
+        cooling = [
+            s.state
+            for s in self._get_candidates(stage)
+            if s.state.cooling_until_us > now_us and (stage.pool is None or stage.pool.admits(s))
+        ]
+        if self._single and self._tried:
+            cooling = [state for state in cooling if state in self._tried]
+        if not cooling:
+            return None
+        first = min(cooling, key=lambda state: (state.cooling_until_us, state.index))
+        return first.endpoint, first.cooling_until_us
+
+    def advance(self, now_us: int) -> bool:
+        """On to the next fallback model; False when there is none."""
+        if self._at + 1 >= len(self._stages) or (self._single and self._tried):
+            return False
+        self._at += 1
+        self.model = self._stages[self._at].board.model
+        return True
+
+    def last_resort(self, now_us: int) -> Endpoint | None:
+        """The best untried endpoint of all models though believed out; None when all were tried or are cooling."""
+        if self._single and self._tried:
+            return None
+        best: Standing | None = None
+        best_score = NEVER
+        for stage in self._stages:
+            for standing in self._get_candidates(stage):
+                if self._is_usable(stage, standing, now_us):
+                    score = (1.0 - self._get_belief(standing, now_us)) * standing.composite
+                    if score > best_score:
+                        best, best_score = standing, score
+        if best is None:
+            return None
+        self.model = best.state.endpoint.model
+        return self._take(best, now_us)
+
+    def require(self, features: frozenset[str] = frozenset(), context_over: int | None = None) -> None:
+        """Narrow what follows, on every model: these features too, and a context window above ``context_over``."""
+        for stage in self._stages:
+            if stage.pool is None:
+                stage.pool = Pool(Ask(stage.board.model), ModelRules(stage.board.model), None, 0.0)
+            stage.pool.features |= features
+            if context_over is not None:
+                stage.pool.context = max(stage.pool.context, context_over + 1)
+
+    # Who is usable
+
+    def _get_candidates(self, stage: Stage) -> Sequence[Standing]:
+        if stage.rest is None:
+            return stage.board.members
+        return (*stage.first, *stage.rest)
+
+    def _is_usable(self, stage: Stage, standing: Standing, now_us: int) -> bool:
+        state = standing.state
+        return (
+            state.cooling_until_us <= now_us
+            and state not in self._tried
+            and (stage.pool is None or stage.pool.admits(standing))
+        )
+
+    def _has_untried(self, stage: Stage, now_us: int) -> bool:
+        if self._single and self._tried:
+            return False
+        return any(self._is_usable(stage, s, now_us) for s in self._get_candidates(stage))
+
+    def _take(self, standing: Standing, now_us: int) -> Endpoint:
+        state = standing.state
+        self._tried.append(state)
+        if state.suspect:
+            state.trial_until_us = now_us + self._params.trial_us
+        return state.endpoint
+
+    # What each is worth
+
+    def _get_belief(self, standing: Standing, now_us: int) -> float:
+        state, params = standing.state, self._params
+        belief = state.get_belief(now_us, params)
+        if self._overlay is not None:
+            own = self._overlay.get(standing.cell)
+            if own is not None:
+                belief = max(belief, own.get_belief(now_us, params))
+        return belief
+
+    def _get_effective(self, stage: Stage, standing: Standing, now_us: int) -> float:
+        """What routing compares; `NEVER` while believed out and not due for a try."""
+        state, params = standing.state, self._params
+        composite = standing.composite
+        own = None if self._overlay is None else self._overlay.get(standing.cell)
+        if own is not None:
+            composite = self.view(stage.board, standing, now_us).composite
+        elif not state.suspect:
+            return composite
+        belief = self._get_belief(standing, now_us)
+        if belief <= params.belief_suspect:
+            if own is None:
+                state.suspect = False
+            return composite
+        if belief > params.belief_out or now_us < state.hold_until_us:
+            return NEVER
+        if now_us < state.trial_until_us:
+            return (1.0 - belief) * composite
+        return max((1.0 - belief) * composite, composite - params.trial_cost * belief)
+
+    def view(self, board: Board, standing: Standing, now_us: int) -> View:
+        """One endpoint as this named session sees it: its own observations blended over everyone's."""
+        cell, params = standing.cell, self._params
+        success, log_ttft = cell.success, cell.log_ttft
+        own = None if self._overlay is None else self._overlay.get(cell)
+        if own is not None:
+            decay = compute_session_decay(now_us - own.at_us, params)
+            worth = min(params.history_prior_requests, cell.evidence + params.prior_success_requests)
+            success = compute_blended_success(success, worth, own.requests * decay, own.failures * decay)
+            mean = None if cell.window is None else cell.window.log_mean
+            if own.timed > 0 and mean is not None:
+                log_ttft = compute_blended_log(log_ttft, mean, worth, own.log_sum / own.timed, own.timed * decay)
+        latency = board.compute_latency(log_ttft)
+        reputation = board.compute_reputation(latency, success, cell.uptime)
+        composite = board.compute_composite(standing, reputation)
+        return View(log_ttft, success, latency, reputation, composite, self._get_belief(standing, now_us))
+
+    # Choosing
+
+    def _pick(self, stage: Stage, now_us: int) -> Standing | None:
+        """By rank; where the tier has a bar, those proven to meet it come before the unproven."""
+        pool = stage.pool
+        if pool is None or pool.min_reputation is None:
+            return self._pick_ranked(stage, now_us)
+        pool.proven_only = True
+        chosen = self._pick_ranked(stage, now_us)
+        pool.proven_only = False
+        return chosen or self._pick_ranked(stage, now_us)
+
+    def _pick_ranked(self, stage: Stage, now_us: int) -> Standing | None:
+        board, overlay = stage.board, self._overlay
+        members: Sequence[Standing] = board.members
+        if stage.rest is not None:
+            members = sorted(stage.rest, key=_get_key)
+        best: Standing | None = None
+        best_score = NEVER
+        own_best: Standing | None = None
+        own_score = NEVER
+        if overlay:
+            # What the session knows better than the board is scored for itself.
+            for cell in overlay:
+                standing = board.by_state.get(cell.endpoint)
+                if standing is not None and standing.cell is cell and self._is_usable(stage, standing, now_us):
+                    score = self._get_effective(stage, standing, now_us)
+                    if score > own_score and (stage.rest is None or standing in members):
+                        own_best, own_score = standing, score
+        for standing in members:
+            # The composite bounds the effective score: nobody further down can be better.
+            if standing.composite <= best_score:
+                break
+            if (overlay and standing.cell in overlay) or not self._is_usable(stage, standing, now_us):
+                continue
+            state = standing.state
+            score = self._get_effective(stage, standing, now_us) if state.suspect else standing.composite
+            if score > best_score:
+                best, best_score = standing, score
+        width = self._params.class_width
+        if best is None or own_score >= best_score - width:
+            # A conversation stays where it is, and where its prompt is cached, while that is in the best class.
+            return own_best if own_best is not None and own_score > NEVER else best
+        if best_score == NEVER:
+            return None
+        return self._balance(stage, members, best, best_score - width, now_us)
+
+    def _balance(
+        self, stage: Stage, members: Sequence[Standing], best: Standing, least: float, now_us: int
+    ) -> Standing:
+        """Of two at random in the best class the less loaded; the better where loads are equal."""
+        if members is stage.board.members:
+            count = stage.board.count_within(least)
+        else:
+            count = sum(1 for s in members if s.composite >= least)
+        if count < 2:
+            return best
+        drawn: list[Standing] = []
+        for _ in range(DRAWS):
+            standing = members[int(self._rng.random() * count)]
+            if (
+                standing not in drawn
+                and self._is_usable(stage, standing, now_us)
+                and self._get_effective(stage, standing, now_us) >= least
+            ):
+                drawn.append(standing)
+                if len(drawn) == 2:
+                    one, two = drawn
+                    if one.key > two.key:
+                        one, two = two, one
+                    return two if two.state.get_load() < one.state.get_load() else one
+        return best
+
+    def _sample(self, stage: Stage, now_us: int) -> Standing | None:
+        """Thompson sampling over the head of the ranking and a few at random from the rest."""
+        params, rng = self._params, self._rng
+        members: Sequence[Standing] = stage.board.members if stage.rest is None else stage.rest
+        drawn: Sequence[Standing] = members
+        if len(members) > params.sample_top + params.sample_rest:
+            rest = range(params.sample_rest)
+            span = len(members) - params.sample_top
+            drawn = [
+                *members[: params.sample_top],
+                *(members[params.sample_top + int(rng.random() * span)] for _ in rest),
+            ]
+        best: Standing | None = None
+        best_score = NEVER
+        for standing in drawn:
+            if not self._is_usable(stage, standing, now_us):
+                continue
+            effective = self._get_effective(stage, standing, now_us)
+            if effective == NEVER:
+                continue
+            cell = standing.cell
+            weight = params.prior_success_requests + cell.evidence
+            success = rng.betavariate(weight * cell.success + 1e-3, weight * (1.0 - cell.success) + 1e-3)
+            log_ttft = rng.gauss(cell.log_ttft, params.prior_ttft_log_sd / math.sqrt(1.0 + cell.evidence))
+            board = stage.board
+            reputation = board.compute_reputation(board.compute_latency(log_ttft), success, cell.uptime)
+            score = board.compute_composite(standing, reputation) + effective - standing.composite
+            if score > best_score:
+                best, best_score = standing, score
+        return best
+
+
+def _get_key(standing: Standing) -> float:
+    return standing.key

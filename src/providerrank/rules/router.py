@@ -1,0 +1,474 @@
+"""The live view a gateway asks: who should serve this request, and what the last one showed.
+
+Pure state: no I/O, no clock; time and randomness are passed in. One `Router` per process; not thread-safe.
+
+`Router.plan` answers a request with a `plan.Plan`; `Router.observe` feeds what was seen into the cell's window, the
+gateway-wide session, the named session and the outage belief, and queues the endpoint's standings to be scored anew.
+Both are O(log N) in the endpoints of the model. Names that a request brings (tasks, sessions) never grow
+state without bound: an unknown task is chat, sessions are forgotten least recently used first.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+
+from providerrank.rules.ask import Ask, EmptyPool, Preferences, RoutingError, Sort, UnknownModel, UnknownTier
+from providerrank.rules.belief import compute_updated_belief
+from providerrank.rules.board import Board
+from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
+from providerrank.rules.cells import CHAT, Cell, Endpoint, Price
+from providerrank.rules.metering import compute_billing_ratio
+from providerrank.rules.observation import Observation, Outcome
+from providerrank.rules.params import PARAMS, Params
+from providerrank.rules.plan import Plan, Stage
+from providerrank.rules.pool import Pool, get_empty_pool, get_names, get_needed_context, is_named
+from providerrank.rules.ranking import Ranked, Ranking
+from providerrank.rules.reputation import compute_reliability
+from providerrank.rules.session import SessionCell, Sessions, compute_session_decay
+from providerrank.rules.state import CellState, EndpointState, Prior, Standing
+from providerrank.rules.window import MAX_TTFT_US, MIN_TTFT_US, Window
+
+__all__ = [
+    "Ask",
+    "Buyer",
+    "Catalog",
+    "EmptyPool",
+    "ModelRules",
+    "Plan",
+    "Preferences",
+    "Ranked",
+    "Ranking",
+    "Router",
+    "RoutingError",
+    "Sort",
+    "Tier",
+    "UnknownModel",
+    "UnknownTier",
+]
+
+
+class _Model:
+    """One model: its rules, its endpoints, its priors per task."""
+
+    __slots__ = ("endpoints", "observed", "priors", "rules")
+
+    def __init__(self, rules: ModelRules) -> None:
+        self.rules = rules
+        self.endpoints: list[EndpointState] = []
+        self.priors: dict[str, Prior] = {}
+        self.observed = 0.0
+        """Requests ever observed on it: what the cold-start share falls with."""
+
+
+class Router:
+    """See the module."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        rng: Random,
+        params: Params = PARAMS,
+        windows: Iterable[tuple[Cell, Window]] = (),
+    ) -> None:
+        self._catalog = catalog
+        self._rng = rng
+        self._params = params
+        self._tiers = {tier.name: tier for tier in catalog.tiers}
+        self._models: dict[str, _Model] = {rules.id: _Model(rules) for rules in catalog.models}
+        self._endpoints: dict[str, EndpointState] = {}
+        for index, endpoint in enumerate(catalog.endpoints):
+            model = self._models.get(endpoint.model)
+            if model is None:
+                model = self._models[endpoint.model] = _Model(ModelRules(endpoint.model))
+            state = self._endpoints[endpoint.id] = EndpointState(endpoint, index, params)
+            model.endpoints.append(state)
+        self._names = {name: name for name in self._models}
+        for rules in catalog.models:
+            for alias in rules.aliases:
+                self._names.setdefault(alias, rules.id)
+        self._boards: dict[tuple[str, str, str | None], Board] = {}
+        self._sessions: Sessions[CellState] = Sessions(params.max_sessions)
+        self._due: list[tuple[int, int, EndpointState]] = []
+        self._changed: dict[CellState, None] = {}
+        for cell, window in windows:
+            self._restore(cell, window)
+
+    def _restore(self, cell: Cell, window: Window) -> None:
+        state = self._endpoints.get(cell.endpoint_id)
+        if state is None:
+            return
+        kept = self._get_cell(state, cell.task)
+        kept.window = window if kept.window is None else Window.merged(kept.window, window)
+        state.window = kept.window
+        if len(state.cells) > 1:
+            parts = [c.window for c in state.cells.values() if c.window is not None]
+            state.window = Window()
+            for part in parts:
+                state.window = Window.merged(state.window, part)
+        self._models[state.endpoint.model].observed += window.requests
+
+    # Names
+
+    def resolve(self, name: str) -> str | None:
+        """The model of this name or alias."""
+        return self._names.get(name)
+
+    def models(self) -> list[str]:
+        """All models, in the catalog's order."""
+        return list(self._models)
+
+    def _get_task(self, task: str) -> str:
+        return task if task in self._params.tasks else CHAT
+
+    def _get_cell(self, state: EndpointState, task: str) -> CellState:
+        task = self._get_task(task)
+        cell = state.cells.get(task)
+        if cell is None:
+            cell = state.cells[task] = CellState(state, task, self._get_prior(state.endpoint.model, task))
+        return cell
+
+    def _get_prior(self, model: str, task: str) -> Prior:
+        priors = self._models[model].priors
+        prior = priors.get(task)
+        if prior is None:
+            prior = priors[task] = Prior(self._params, task)
+        return prior
+
+    def _get_board(self, model: str, task: str, tier_name: str | None) -> Board:
+        key = (model, task, tier_name)
+        board = self._boards.get(key)
+        if board is None:
+            board = self._boards[key] = self._make_board(model, self._get_task(task), tier_name)
+        return board
+
+    def _make_board(self, model: str, task: str, tier_name: str | None) -> Board:
+        made = self._boards.get((model, task, tier_name))
+        if made is not None:
+            return made
+        buyer = self._catalog.buyer
+        cap, weights, min_reputation = buyer.price_cap, buyer.weights, None
+        if tier_name is not None:
+            tier = self._tiers.get(tier_name)
+            if tier is None:
+                raise UnknownTier(tier_name, self._tiers)
+            weights = tier.weights or weights
+            min_reputation = tier.min_reputation
+            if cap is not None:
+                factor = tier.price_cap_factor
+                cap = Price(round(cap.input_nusd * factor), round(cap.output_nusd * factor))
+        cells = [self._get_cell(state, task) for state in self._models[model].endpoints]
+        return Board(
+            model, task, tier_name, cells, self._get_prior(model, task), cap, weights, min_reputation, self._params
+        )
+
+    # Choosing
+
+    def plan(self, ask: Ask, now_us: int) -> Plan:
+        """How to serve a request.
+
+        Raises `UnknownModel`, `UnknownTier`, or `EmptyPool` when filters leave no endpoint of any of its models;
+        fallback models unknown here are skipped.
+        """
+        if self._due and self._due[0][0] <= now_us:
+            self._revisit(now_us)
+        name = self._names.get(ask.model)
+        if name is None:
+            raise UnknownModel(ask.model, self._models)
+        names = [name]
+        for other in ask.fallback_models or self._models[name].rules.fallback_models:
+            fallback = self._names.get(other)
+            if fallback is not None and fallback not in names:
+                names.append(fallback)
+        stages: list[Stage] = []
+        empty: EmptyPool | None = None
+        for name in names:
+            stage = self._make_stage(name, ask, now_us)
+            if isinstance(stage, Stage):
+                stages.append(stage)
+            elif empty is None:
+                empty = stage
+        if not stages:
+            assert empty is not None
+            raise empty
+        preferences = ask.preferences
+        single = preferences is not None and not preferences.allow_fallbacks
+        if single:
+            del stages[1:]
+            single = not (preferences and preferences.order)
+        overlay = None if ask.session is None else self._sessions.get(ask.session)
+        return Plan(stages, overlay, self._explores(stages[0]), single, self._rng, self._params)
+
+    def _make_stage(self, model: str, ask: Ask, now_us: int) -> Stage | EmptyPool:
+        board = self._get_board(model, ask.task, ask.tier)
+        board.refresh(now_us)
+        rules = self._models[model].rules
+        preferences = ask.preferences
+        pool: Pool | None = None
+        if (
+            preferences is not None
+            or rules.pin_only
+            or board.min_reputation is not None
+            or not ask.features <= board.common_features
+            or (board.smallest_context is not None and get_needed_context(ask) > board.smallest_context)
+        ):
+            pool = Pool(ask, rules, board.min_reputation, self._params.unproven_requests)
+            if not any(pool.admits(s) for s in board.members):
+                return get_empty_pool(board, pool)
+        elif not board.members:
+            return get_empty_pool(board, Pool(ask, rules, None, 0.0))
+        if preferences is None and not rules.pin:
+            return Stage(board, pool)
+        first: list[Standing] = []
+        rest: list[Standing] | None = None
+        if preferences is not None:
+            for entry in preferences.order:
+                names = get_names((entry,))
+                first += [s for s in board.members if is_named(s.state, names) and s not in first]
+        if preferences is None or preferences.sort is None:
+            for endpoint_id in rules.pin:
+                pinned = self._endpoints.get(endpoint_id)
+                standing = None if pinned is None else board.by_state.get(pinned)
+                if standing is not None and standing not in first:
+                    first.append(standing)
+        else:
+            by = _SORTS[preferences.sort]
+            first += sorted((s for s in board.members if s not in first), key=by)
+            rest = []
+        return Stage(board, pool, first, rest)
+
+    def _explores(self, stage: Stage) -> bool:
+        floor = self._catalog.buyer.exploration
+        board = stage.board
+        if floor <= 0.0 or board.min_reputation is not None or len(board.members) < 2 or stage.first:
+            return False
+        params = self._params
+        draw = self._rng.random()
+        if draw < floor:
+            return True
+        count = min(len(board.members), params.sample_top + params.sample_rest)
+        share: float = 10.0 ** (-self._models[board.model].observed / (params.cold_start_requests * count))
+        return draw < share
+
+    # Learning
+
+    def observe(self, obs: Observation, session: str | None = None) -> None:
+        """Learn from one attempt; one on an endpoint no longer in the catalog is ignored."""
+        state = self._endpoints.get(obs.endpoint_id)
+        if state is None:
+            return
+        outcome = obs.outcome
+        state.trial_until_us = 0
+        if outcome is Outcome.NOBODYS:
+            return
+        params, now_us = self._params, obs.at_us
+        cell = self._get_cell(state, obs.task)
+        # The belief first: what an outage explains is not held against the healthy rate.
+        was_out = state.belief > params.belief_out
+        failure_rate = 1.0 - cell.success
+        belief = compute_updated_belief(state.get_belief(now_us, params), outcome, failure_rate, params)
+        blame = 0.0 if outcome is Outcome.REFUSED_US else 1.0 - belief
+        state.belief = belief
+        state.belief_us = now_us
+        state.suspect = belief > params.belief_suspect
+        self._learn_limit(state, outcome, now_us)
+        # History.
+        window = cell.window
+        if window is None:
+            window = cell.window = Window()
+            self._share_window(state, cell)
+        if was_out != (belief > params.belief_out):
+            for other in state.cells.values():
+                if other.window is not None:
+                    other.window.elapse(now_us, not was_out)
+        else:
+            window.elapse(now_us, not was_out)
+        window.observe(obs, blame)
+        if state.window is not window and state.window is not None:
+            state.window.elapse(now_us, not was_out)
+            state.window.observe(obs, blame)
+        self._changed[cell] = None
+        self._models[state.endpoint.model].observed += 1.0
+        # Sessions.
+        log_ttft: float | None = None
+        if obs.ttft_us is not None and (outcome is Outcome.SUCCESS or outcome is Outcome.SCHEMA_VIOLATION):
+            log_ttft = math.log(min(max(obs.ttft_us, MIN_TTFT_US), MAX_TTFT_US))
+        if cell.session is None:
+            cell.session = SessionCell()
+        cell.session.observe(obs, log_ttft, blame, params)
+        if session is not None:
+            overlay = self._sessions.touch(session)
+            own = overlay.get(cell)
+            if own is None:
+                own = overlay[cell] = SessionCell()
+            own.belief = compute_updated_belief(own.get_belief(now_us, params), outcome, failure_rate, params)
+            own.observe(obs, log_ttft, blame, params)
+        self._queue(state)
+        if not state.refresh_due_us:
+            self._schedule(state, now_us)
+
+    def _share_window(self, state: EndpointState, cell: CellState) -> None:
+        """Keep the endpoint's window the sum of its cells': the only one's own, or one beside them."""
+        if state.window is None:
+            state.window = cell.window
+        elif any(other.window is state.window for other in state.cells.values()):
+            state.window = Window.merged(Window(), state.window)
+
+    def _learn_limit(self, state: EndpointState, outcome: Outcome, now_us: int) -> None:
+        params = self._params
+        if outcome is Outcome.SUCCESS:
+            state.refusals = 0
+            state.hold_until_us = 0
+            if state.limit < params.concurrency_limit:
+                state.limit = min(params.concurrency_limit, state.limit + 1.0 / state.limit)
+        elif outcome is Outcome.RATE_LIMITED:
+            state.limit = max(params.concurrency_min, params.concurrency_decrease * min(state.limit, state.in_flight))
+        elif outcome is Outcome.REFUSED_US:
+            hold = min(params.refused_trial_max_us, params.refused_trial_us << min(state.refusals, 16))
+            state.refusals += 1
+            state.hold_until_us = now_us + hold
+
+    def _queue(self, state: EndpointState) -> None:
+        for cell in state.cells.values():
+            cell.fresh = False
+        for standing in state.standings:
+            if not standing.queued:
+                standing.queued = True
+                standing.queue.append(standing)
+
+    def _schedule(self, state: EndpointState, now_us: int) -> None:
+        state.refresh_due_us = now_us + self._params.refresh_us
+        heapq.heappush(self._due, (state.refresh_due_us, state.index, state))
+
+    def _revisit(self, now_us: int) -> None:
+        """Score anew what the fading session still moves."""
+        due, params = self._due, self._params
+        while due and due[0][0] <= now_us:
+            state = heapq.heappop(due)[2]
+            state.refresh_due_us = 0
+            self._queue(state)
+            if any(
+                cell.session is not None
+                and cell.session.requests * compute_session_decay(now_us - cell.session.at_us, params)
+                > params.session_negligible_requests
+                for cell in state.cells.values()
+            ):
+                self._schedule(state, now_us)
+
+    def cool(self, endpoint_id: str, until_us: int) -> None:
+        """Do not use the endpoint before ``until_us``; of several deadlines the latest holds."""
+        state = self._endpoints[endpoint_id]
+        state.cooling_until_us = max(state.cooling_until_us, until_us)
+
+    def acquire(self, endpoint_id: str) -> None:
+        """One more request in flight on it."""
+        self._endpoints[endpoint_id].in_flight += 1
+
+    def release(self, endpoint_id: str) -> None:
+        """One fewer."""
+        state = self._endpoints[endpoint_id]
+        state.in_flight = max(0, state.in_flight - 1)
+
+    def first_token_us(self, endpoint_id: str, task: str) -> int:
+        """How long to wait for the first token: a multiple of the cell's p99, within bounds; a default while unknown."""
+        params = self._params
+        cell = self._endpoints[endpoint_id].cells.get(self._get_task(task))
+        window = None if cell is None else cell.window
+        if window is None or window.timed < params.first_token_requests:
+            return params.first_token_default_us
+        p99_us = window.p99_us or 0
+        clock_us = int(p99_us * params.first_token_margin)
+        return min(max(clock_us, params.first_token_floor_us), params.first_token_ceiling_us)
+
+    # Showing
+
+    def ranking(
+        self, model: str, now_us: int, task: str = CHAT, tier: str | None = None, session: str | None = None
+    ) -> Ranking:
+        """Every endpoint of a model with its scores, best first; O(N log N)."""
+        name = self._names.get(model)
+        if name is None:
+            raise UnknownModel(model, self._models)
+        board = self._get_board(name, task, tier)
+        board.rebuild(now_us)
+        rules = self._models[name].rules
+        pool = Pool(Ask(name), rules, board.min_reputation, self._params.unproven_requests)
+        overlay = None if session is None else self._sessions.get(session)
+        plan = Plan([Stage(board, pool)], overlay, False, False, self._rng, self._params)
+        rows = [self._get_row(board, s, plan, pool, False, now_us) for s in board.members]
+        for standing in board.excluded:
+            board.score(standing, now_us)
+            rows.append(self._get_row(board, standing, plan, pool, True, now_us))
+        rows.sort(key=lambda row: (row.excluded is not None, -row.effective))
+        ranked = (replace(row, rank=at) if row.excluded is None else row for at, row in enumerate(rows, start=1))
+        return Ranking(name, board.task, tier, now_us, self._params.version, tuple(ranked))
+
+    def _get_row(self, board: Board, standing: Standing, plan: Plan, pool: Pool, over_cap: bool, now_us: int) -> Ranked:
+        view = plan.view(board, standing, now_us)
+        state, cell = standing.state, standing.cell
+        failed = pool.get_failed(standing, over_cap)
+        if failed:
+            shown = "excluded"
+        elif state.cooling_until_us > now_us:
+            shown = "cooling"
+        elif view.belief > self._params.belief_out or now_us < state.hold_until_us:
+            shown = "out"
+        else:
+            shown = "suspect" if view.belief > self._params.belief_suspect else "ok"
+        window = cell.window or state.window
+        return Ranked(
+            endpoint=state.endpoint,
+            rank=None,
+            effective=(1.0 - view.belief) * view.composite,
+            composite=view.composite,
+            reputation=view.reputation,
+            latency=view.latency,
+            reliability=compute_reliability(view.success, self._params),
+            uptime=cell.uptime,
+            price_score=standing.price_score,
+            cost_nusd=standing.cost_nusd,
+            ttft_us=math.exp(view.log_ttft),
+            success=view.success,
+            throughput=None if window is None else window.throughput,
+            requests=cell.evidence,
+            belief=view.belief,
+            in_flight=state.in_flight,
+            concurrency_limit=state.limit,
+            billing_ratio=(
+                1.0
+                if window is None
+                else compute_billing_ratio(window.counted_tokens, window.billed_tokens, self._params)
+            ),
+            state=shown,
+            excluded=", ".join(failed) or None,
+            cooling_until_us=state.cooling_until_us if state.cooling_until_us > now_us else None,
+        )
+
+    def windows(self, changed_only: bool = True) -> list[tuple[Cell, Window]]:
+        """For the store: the live windows that changed since the last such call, or all of them."""
+        if changed_only:
+            cells = list(self._changed)
+            self._changed.clear()
+        else:
+            cells = [cell for state in self._endpoints.values() for cell in state.cells.values()]
+        return [(Cell(c.endpoint.id, c.task), c.window) for c in cells if c.window is not None]
+
+
+def _get_price(standing: Standing) -> float:
+    return standing.cost_nusd
+
+
+def _get_ttft(standing: Standing) -> float:
+    return standing.cell.log_ttft
+
+
+def _get_slowness(standing: Standing) -> float:
+    window = standing.cell.window or standing.state.window
+    throughput = None if window is None else window.throughput
+    return 0.0 if throughput is None else -throughput
+
+
+_SORTS = {"price": _get_price, "latency": _get_ttft, "throughput": _get_slowness}

@@ -1,0 +1,386 @@
+"""The decayed, mergeable summary of a cell's observations.
+
+*Decay.* An observation made at ``t`` weighs ``2^((t - now) / H)`` when read at ``now``. Kept naively, every
+sum would have to be multiplied down at each step. Instead each mass is kept *forward-decayed* (Cormode et al.,
+"Forward decay", ICDE 2009): relative to a landmark ``L`` an observation adds ``2^((t - L) / H)``, which never
+changes, and a reader scales by ``2^((L - now) / H)`` once. Landmarks are multiples of ``H``, so moving one is
+multiplication by a power of two: exact in binary floating point. Observations may arrive in any order.
+
+*Quantiles.* TTFT goes into buckets with borders at powers of ``gamma = (1 + a) / (1 - a)`` (DDSketch, Masson et
+al., VLDB 2019): the bucket's middle is within ``a`` = 2 % of anything in it, whatever the distribution. Since
+decay scales all buckets alike, time alone moves no quantile; only an observation does, and then by a step or two.
+So the three quantiles the rules read are *tracked*: a bucket and the mass below it, O(1) per observation.
+
+*Merging* adds masses. Hence the window of two halves equals the window of the whole, in any order and grouping,
+up to floating-point rounding.
+
+Invariants: ``requests = successes + failures + explained``; buckets hold only positive mass, their sum is
+``timed``; ``up_us`` and ``down_us`` are decayed microseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from providerrank.rules.observation import Observation, Outcome
+from providerrank.rules.params import PARAMS
+
+RELATIVE_ERROR: Final = 0.02
+GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+MIN_TTFT_US: Final = 100
+"""0.1 ms: faster than any network; clamped up."""
+MAX_TTFT_US: Final = 3_600_000_000
+"""1 h: longer than any clock; clamped down."""
+HALF_LIFE_US: Final = PARAMS.history_half_life_us
+TRACKED: Final = (0.5, 0.95, 0.99)
+UNIT: Final = 1_000_000
+"""Masses are recorded in millionths of a request."""
+RECORD_VERSION: Final = 1
+
+_INV_LOG_GAMMA: Final = 1 / math.log(GAMMA)
+_MIN_INDEX: Final = math.ceil(math.log(MIN_TTFT_US) * _INV_LOG_GAMMA)
+_MAX_INDEX: Final = math.ceil(math.log(MAX_TTFT_US) * _INV_LOG_GAMMA)
+_MIDDLE: Final = {i: 2 * GAMMA**i / (GAMMA + 1) for i in range(_MIN_INDEX, _MAX_INDEX + 1)}
+_LOG_MIDDLE: Final = {i: math.log(v) for i, v in _MIDDLE.items()}
+_REBASE_HALF_LIVES: Final = 40
+"""The landmark moves when the newest weight passes 2^40: sums keep a dozen digits for the oldest that matter."""
+_NEGLIGIBLE: Final = 1e-9
+"""Bucket mass dropped when the landmark moves: a request of a week ago."""
+_INV_HALF_LIFE: Final = 1 / HALF_LIFE_US
+_LN2: Final = math.log(2)
+
+_NEARLY: Final = 1 - 1e-9
+"""Slack when a running sum is compared with a share of the total, so that rounding does not pick a neighbour."""
+
+_COUNTS: Final = ("successes", "failures", "explained")
+_AMOUNTS: Final = ("up_us", "down_us", "output_tokens", "generation_us", "counted_tokens", "billed_tokens")
+_SUMS: Final = ("_successes", "_failures", "_explained", "_log", "_log_sq", *(f"_{name}" for name in _AMOUNTS))
+_RECORD_KEYS: Final = frozenset(
+    {"version", "at_us", "elapsed_us", "log_ttft", "log_ttft_sq", "ttft", *_COUNTS, *_AMOUNTS}
+)
+
+Record = dict[str, int | list[list[int]]]
+
+
+class Window:
+    """Mutable summary of one cell; its public figures are as of ``at_us``, the newest observation."""
+
+    __slots__ = (
+        "_below",
+        "_billed_tokens",
+        "_buckets",
+        "_counted_tokens",
+        "_down_us",
+        "_explained",
+        "_failures",
+        "_generation_us",
+        "_landmark_us",
+        "_log",
+        "_log_sq",
+        "_output_tokens",
+        "_place",
+        "_successes",
+        "_timed",
+        "_up_us",
+        "at_us",
+        "elapsed_us",
+    )
+
+    def __init__(self) -> None:
+        self.at_us = 0
+        """Time of the newest observation, Unix microseconds; 0: none yet."""
+        self.elapsed_us = 0
+        """Uptime is accounted for up to here; 0: not begun."""
+        self._landmark_us = 0
+        self._successes = self._failures = self._explained = 0.0
+        self._timed = self._log = self._log_sq = 0.0
+        self._up_us = self._down_us = 0.0
+        self._output_tokens = self._generation_us = 0.0
+        self._counted_tokens = self._billed_tokens = 0.0
+        self._buckets: dict[int, float] = {}
+        self._place = [0] * len(TRACKED)
+        self._below = [0.0] * len(TRACKED)
+
+    # Writing
+
+    def observe(self, obs: Observation, blame: float = 1.0) -> None:
+        """Add one observation, O(1).
+
+        ``blame``, 0..1, is the share of a failure that an outage does not explain: it counts against the
+        healthy rate, the rest is kept apart as ``explained``.
+        """
+        outcome = obs.outcome
+        if outcome is Outcome.NOBODYS:
+            return
+        at_us = obs.at_us
+        half_lives = (at_us - self._landmark_us) * _INV_HALF_LIFE
+        if half_lives > _REBASE_HALF_LIVES:
+            half_lives = self._move_landmark(at_us)
+        weight = 2.0**half_lives
+        if at_us > self.at_us:
+            self.at_us = at_us
+        if outcome is Outcome.SUCCESS:
+            self._successes += weight
+        elif outcome is Outcome.RATE_LIMITED:
+            self._failures += weight * PARAMS.rate_limited_weight
+            return
+        elif outcome is Outcome.SCHEMA_VIOLATION:
+            self._failures += weight
+        else:
+            self._failures += weight * blame
+            self._explained += weight * (1.0 - blame)
+            return
+        ttft_us = obs.ttft_us
+        if ttft_us is not None:
+            self._add_ttft(ttft_us, weight)
+            if obs.output_tokens_counted and obs.total_us is not None and obs.total_us > ttft_us:
+                self._output_tokens += weight * obs.output_tokens_counted
+                self._generation_us += weight * (obs.total_us - ttft_us)
+        if obs.output_tokens_billed is not None and obs.output_tokens_counted is not None:
+            self._counted_tokens += weight * obs.output_tokens_counted
+            self._billed_tokens += weight * obs.output_tokens_billed
+
+    def elapse(self, now_us: int, up: bool) -> None:
+        """Account the time since the last call as up or down; the first call only starts the clock."""
+        if self.elapsed_us and now_us > self.elapsed_us:
+            if (now_us - self._landmark_us) * _INV_HALF_LIFE > _REBASE_HALF_LIVES:
+                self._move_landmark(now_us)
+            # The integral of 2^((t - L) / H) over the interval.
+            since = 2.0 ** ((self.elapsed_us - self._landmark_us) * _INV_HALF_LIFE)
+            until = 2.0 ** ((now_us - self._landmark_us) * _INV_HALF_LIFE)
+            mass = (until - since) * HALF_LIFE_US / _LN2
+            if up:
+                self._up_us += mass
+            else:
+                self._down_us += mass
+        if now_us > self.elapsed_us:
+            self.elapsed_us = now_us
+
+    def _add_ttft(self, ttft_us: int, weight: float) -> None:
+        clamped = min(max(ttft_us, MIN_TTFT_US), MAX_TTFT_US)
+        log = math.log(clamped)
+        index = math.ceil(log * _INV_LOG_GAMMA)
+        buckets = self._buckets
+        buckets[index] = buckets.get(index, 0.0) + weight
+        self._timed += weight
+        self._log += weight * log
+        self._log_sq += weight * log * log
+        total = self._timed * _NEARLY
+        place, lower = self._place, self._below
+        for k, q in enumerate(TRACKED):
+            at = place[k]
+            if not at:
+                place[k] = index
+                continue
+            below = lower[k]
+            if index < at:
+                below += weight
+            target = q * total
+            while below >= target:
+                at -= 1
+                below -= buckets.get(at, 0.0)
+            reached = below + buckets.get(at, 0.0)
+            while reached < target:
+                below = reached
+                at += 1
+                reached += buckets.get(at, 0.0)
+            place[k] = at
+            lower[k] = below
+
+    def _move_landmark(self, at_us: int) -> float:
+        """Move the landmark to the half-life ``at_us`` is in; returns half-lives from there to ``at_us``."""
+        self._rescale(at_us // HALF_LIFE_US * HALF_LIFE_US)
+        return (at_us - self._landmark_us) * _INV_HALF_LIFE
+
+    def _rescale(self, landmark_us: int) -> None:
+        steps = (self._landmark_us - landmark_us) // HALF_LIFE_US
+        self._landmark_us = landmark_us
+        for name in _SUMS:
+            setattr(self, name, math.ldexp(getattr(self, name), steps))
+        scaled = {i: math.ldexp(mass, steps) for i, mass in self._buckets.items()}
+        self._set_buckets({i: mass for i, mass in scaled.items() if mass > _NEGLIGIBLE})
+
+    def _set_buckets(self, buckets: dict[int, float]) -> None:
+        """Take ``buckets`` and find the tracked quantiles in it from scratch."""
+        self._buckets = buckets
+        self._timed = sum(buckets[i] for i in sorted(buckets))
+        for k, q in enumerate(TRACKED):
+            self._place[k], self._below[k] = self._find(q)
+
+    def _find(self, q: float) -> tuple[int, float]:
+        """The bucket that holds quantile ``q``, and the mass below it; (0, 0.0) when empty."""
+        target = q * self._timed * _NEARLY
+        at, below, reached = 0, 0.0, 0.0
+        for index in sorted(self._buckets):
+            at, below = index, reached
+            reached += self._buckets[index]
+            if reached >= target:
+                break
+        return at, below
+
+    # Reading
+
+    @property
+    def _scale(self) -> float:
+        return 2.0 ** ((self._landmark_us - self.at_us) * _INV_HALF_LIFE)
+
+    @property
+    def successes(self) -> float:
+        """Requests completed well-formed, decayed."""
+        return self._successes * self._scale
+
+    @property
+    def failures(self) -> float:
+        """Failures held against the endpoint's healthy rate, decayed; a 429 counts as a share of one."""
+        return self._failures * self._scale
+
+    @property
+    def explained(self) -> float:
+        """Failures an outage explains, decayed."""
+        return self._explained * self._scale
+
+    @property
+    def requests(self) -> float:
+        """Accepted requests, decayed."""
+        return (self._successes + self._failures + self._explained) * self._scale
+
+    @property
+    def timed(self) -> float:
+        """Requests with a TTFT, decayed."""
+        return self._timed * self._scale
+
+    def get_counts(self, now_us: int) -> tuple[float, float, float]:
+        """Successes, blamed failures and timed requests as of ``now_us``: what a reputation starts from."""
+        scale = 2.0 ** ((self._landmark_us - now_us) * _INV_HALF_LIFE)
+        return self._successes * scale, self._failures * scale, self._timed * scale
+
+    @property
+    def uptime(self) -> float | None:
+        """Share of accounted time that was up, 0..1; None before any was accounted."""
+        total = self._up_us + self._down_us
+        return self._up_us / total if total > 0 else None
+
+    @property
+    def throughput(self) -> float | None:
+        """Completion tokens a second after the first one; None when never measured."""
+        return self._output_tokens / self._generation_us * 1e6 if self._generation_us > 0 else None
+
+    @property
+    def counted_tokens(self) -> float:
+        """Completion tokens we counted where the seller billed too, decayed."""
+        return self._counted_tokens * self._scale
+
+    @property
+    def billed_tokens(self) -> float:
+        """Completion tokens billed where we counted too, decayed."""
+        return self._billed_tokens * self._scale
+
+    def quantile_us(self, q: float) -> int | None:
+        """TTFT at quantile ``q`` (0..1), within 2 %; None when no request had one."""
+        at, _ = self._find(q)
+        return round(_MIDDLE[at]) if at else None
+
+    @property
+    def log_ttft(self) -> float | None:
+        """Log of ``p50^0.7 * p95^0.3`` in microseconds, the measure of latency; O(1). None when never measured."""
+        median, tail, _ = self._place
+        if not median:
+            return None
+        return PARAMS.ttft_median_power * _LOG_MIDDLE[median] + PARAMS.ttft_tail_power * _LOG_MIDDLE[tail]
+
+    @property
+    def p99_us(self) -> int | None:
+        """TTFT at the 99th percentile; O(1). None when never measured."""
+        at = self._place[2]
+        return round(_MIDDLE[at]) if at else None
+
+    @property
+    def log_mean(self) -> float | None:
+        """Mean of log TTFT in microseconds; None when never measured."""
+        return self._log / self._timed if self._timed > 0 else None
+
+    @property
+    def log_sd(self) -> float | None:
+        """Standard deviation of log TTFT; None when never measured."""
+        if self._timed <= 0:
+            return None
+        mean = self._log / self._timed
+        return math.sqrt(max(0.0, self._log_sq / self._timed - mean * mean))
+
+    # Merging and recording
+
+    @staticmethod
+    def merged(a: Window, b: Window) -> Window:
+        """The window of both sets of observations; neither argument changes."""
+        out = Window()
+        out.at_us = max(a.at_us, b.at_us)
+        out.elapsed_us = max(a.elapsed_us, b.elapsed_us)
+        out._landmark_us = max(a._landmark_us, b._landmark_us)
+        buckets: dict[int, float] = {}
+        for part in (a, b):
+            steps = (part._landmark_us - out._landmark_us) // HALF_LIFE_US
+            for name in _SUMS:
+                setattr(out, name, getattr(out, name) + math.ldexp(getattr(part, name), steps))
+            for index, mass in part._buckets.items():
+                buckets[index] = buckets.get(index, 0.0) + math.ldexp(mass, steps)
+        out._set_buckets({i: mass for i, mass in buckets.items() if mass > 0})
+        return out
+
+    def to_record(self) -> Record:
+        """Integers only, canonical: masses as of ``at_us`` in millionths, buckets as ``[index, mass]`` ascending."""
+        scale = self._scale * UNIT
+        record: Record = {"version": RECORD_VERSION, "at_us": self.at_us, "elapsed_us": self.elapsed_us}
+        for name in _COUNTS + _AMOUNTS:
+            record[name] = round(getattr(self, f"_{name}") * scale)
+        record["log_ttft"] = round(self._log * scale)
+        record["log_ttft_sq"] = round(self._log_sq * scale)
+        masses = ((index, round(mass * scale)) for index, mass in sorted(self._buckets.items()))
+        record["ttft"] = [[index, mass] for index, mass in masses if mass]
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, object]) -> Window:
+        """The window of a record; raises ValueError on anything `to_record` would not write."""
+        if set(record) != _RECORD_KEYS:
+            raise ValueError(f"window record: keys must be {sorted(_RECORD_KEYS)}")
+        numbers = {key: _get_number(key, value) for key, value in record.items() if key != "ttft"}
+        if numbers["version"] != RECORD_VERSION:
+            raise ValueError(f"window record: version must be {RECORD_VERSION}")
+        buckets = _get_buckets(record["ttft"])
+        if (buckets or any(numbers[name] for name in _COUNTS)) and not numbers["at_us"]:
+            raise ValueError("window record: at_us must be set where there are observations")
+        window = cls()
+        window.at_us = numbers["at_us"]
+        window.elapsed_us = numbers["elapsed_us"]
+        window._landmark_us = window.at_us // HALF_LIFE_US * HALF_LIFE_US
+        scale = 1.0 / (window._scale * UNIT)
+        for name in _COUNTS + _AMOUNTS:
+            setattr(window, f"_{name}", numbers[name] * scale)
+        window._log = numbers["log_ttft"] * scale
+        window._log_sq = numbers["log_ttft_sq"] * scale
+        window._set_buckets({index: mass * scale for index, mass in buckets.items()})
+        return window
+
+
+def _get_number(key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError(f"window record: {key} must be an integer from 0 to 2^63")
+    return value
+
+
+def _get_buckets(value: object) -> dict[int, int]:
+    if not isinstance(value, list):
+        raise ValueError("window record: ttft must be a list")
+    buckets: dict[int, int] = {}
+    last = _MIN_INDEX - 1
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError("window record: ttft must hold pairs of bucket and mass")
+        index, mass = _get_number("ttft bucket", pair[0]), _get_number("ttft mass", pair[1])
+        if not last < index <= _MAX_INDEX or not mass:
+            raise ValueError("window record: ttft buckets must ascend within range and hold something")
+        buckets[index] = mass
+        last = index
+    return buckets
