@@ -48,7 +48,10 @@ def get_body(answer: Answer, label: Label, usage: bytes | None) -> bytes:
     """Return a plain answer's body."""
     content = b"".join(answer.pieces)
     if not answer.chat:
-        head = b'{"id":"cmpl-sim%016x","object":"text_completion","created":%d,"model":%b,"choices":[{"index":0,"text":"%b"'
+        head = (
+            b'{"id":"cmpl-sim%016x","object":"text_completion","created":%d,"model":%b,"choices":'
+            b'[{"index":0,"text":"%b"'
+        )
     elif answer.tool is None:
         head = (
             b'{"id":"chatcmpl-sim%016x","object":"chat.completion","created":%d,"model":%b,"choices":'

@@ -20,7 +20,7 @@ class Slammed(asyncio.Protocol):
         plug = transport.get_extra_info("socket")
         if plug is not None:
             plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        cast(asyncio.Transport, transport).abort()
+        cast("asyncio.Transport", transport).abort()
 
 
 class Garbled(asyncio.Protocol):
@@ -28,7 +28,7 @@ class Garbled(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the client's hello."""
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Say something else, and leave."""
@@ -46,7 +46,7 @@ class TlsDoor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hold what the client sends until TLS is there to read it."""
-        raw = cast(asyncio.Transport, transport)
+        raw = cast("asyncio.Transport", transport)
         raw.pause_reading()
         task = asyncio.get_running_loop().create_task(self._begin(raw))
         self._running.add(task)

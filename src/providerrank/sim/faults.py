@@ -92,9 +92,9 @@ class Fault(enum.StrEnum):
 
 SENTENCES: dict[Fault, str] = {
     Fault.REFUSED: "Nothing listens on the port: the kernel refuses every connection.",
-    Fault.CONNECT_HANG: "Connection attempts are neither accepted nor refused: the handshake's first packet is dropped.",
+    Fault.CONNECT_HANG: "Connection attempts are neither accepted nor refused: their first packet is dropped.",
     Fault.RESET_ON_ACCEPT: "A connection is accepted and reset at once, before a byte of it is read.",
-    Fault.TLS_GARBAGE: "A new connection's first bytes are answered with bytes that are neither TLS nor HTTP, and its end.",
+    Fault.TLS_GARBAGE: "A new connection's first bytes are answered by neither TLS nor HTTP, and its end.",
     Fault.RESET_BEFORE_ANSWER: "The request is read whole, then the connection is reset.",
     Fault.CLOSE_BEFORE_ANSWER: "The request is read whole, then the connection is closed in order without a byte.",
     Fault.STALE_KEEP_ALIVE: "This request is answered and the connection kept; it is closed the moment it is reused.",
@@ -137,7 +137,7 @@ SENTENCES: dict[Fault, str] = {
     Fault.STALL_MID_STREAM: "The stream stops after `after` events of content: for good, or for `seconds` when given.",
     Fault.CUT_ABORT: "The connection is reset after `after` events of content (half of them when not given).",
     Fault.CUT_CLEAN: "The body ends, correctly framed, after `after` events of content, unfinished.",
-    Fault.TOOL_CUT: "The stream delivers a tool call's name and half of its arguments, then a reset (without tools: as cut_abort).",
+    Fault.TOOL_CUT: "A tool call's name and half of its arguments arrive, then a reset (without tools: as cut_abort).",
     Fault.ERROR_EVENT_FIRST: "The stream's first event is an error object, and the stream ends.",
     Fault.ERROR_EVENT_MIDWAY: "An error object arrives after `after` events of content, and the stream ends.",
     Fault.NO_FINISH: "All content arrives and the stream ends in order, with no finish reason and no [DONE].",

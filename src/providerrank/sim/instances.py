@@ -92,7 +92,8 @@ def _resolve(root: JsonValue, pointer: str) -> JsonValue:
 def _merge(schema: dict[str, JsonValue], root: JsonValue) -> dict[str, JsonValue]:
     """Fold ``allOf`` into one schema: properties and required joined, other keywords by the last that has them."""
     merged = {key: value for key, value in schema.items() if key != "allOf"}
-    for part in schema["allOf"]:
+    for listed in schema["allOf"]:
+        part = listed
         while isinstance(part, dict) and "$ref" in part:
             part = _resolve(root, part["$ref"])
         if not isinstance(part, dict):

@@ -33,17 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.faults:
         for fault, sentence in SENTENCES.items():
-            print(f"{fault.value:22} {sentence}")
+            sys.stdout.write(f"{fault.value:22} {sentence}\n")
         return 0
     try:
         scenario = load_scenario(options.scenario)
     except (ScenarioError, OSError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     try:
         run(serve(scenario))
     except OSError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 
@@ -56,8 +56,9 @@ async def serve(scenario: Scenario) -> None:
         loop.add_signal_handler(number, stop.set)
     async with SimProviders(scenario.endpoints, seed=scenario.seed) as sims:
         for name, url in sims.urls.items():
-            print(f"{name}\t{url}")
-        print("ready", flush=True)
+            sys.stdout.write(f"{name}\t{url}\n")
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         await stop.wait()
 
 

@@ -18,6 +18,7 @@ import random
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
+from typing import Self
 
 from providerrank.sim.behaviour import Behaviour
 from providerrank.sim.endpoint import SimEndpoint
@@ -34,7 +35,7 @@ class SimProviders:
         seed: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """``behaviours`` take the place of what the specs say of speed and success; ``tls`` serves specs with ``tls``."""
+        """``behaviours`` replace what the specs say of speed and success; ``tls`` serves the specs that want it."""
         behaviours = behaviours or {}
         unknown = sorted(set(behaviours) - {spec.name for spec in specs})
         if unknown:
@@ -84,7 +85,7 @@ class SimProviders:
             endpoint.stop()
         await asyncio.sleep(0)
 
-    async def __aenter__(self) -> SimProviders:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

@@ -74,6 +74,7 @@ def parse_scenario(text: str) -> Scenario:
     if not isinstance(tables, list) or not tables:
         raise ScenarioError([*mistakes, "no endpoints: a scenario needs at least one [[endpoints]] table"])
     endpoints = []
+    mistakes += _duplicates(tables)
     for index, table in enumerate(tables):
         place = f"endpoints[{index}]"
         if isinstance(table, dict) and isinstance(table.get("name"), str):
@@ -82,7 +83,6 @@ def parse_scenario(text: str) -> Scenario:
         mistakes += found
         if spec is not None:
             endpoints.append(spec)
-    mistakes += _duplicates(endpoints)
     if mistakes:
         raise ScenarioError(mistakes)
     return Scenario(endpoints=tuple(endpoints), seed=seed)
@@ -96,28 +96,32 @@ def _endpoint(table: object, place: str) -> tuple[EndpointSpec | None, list[str]
     mistakes = _unknown_keys(table, set(fields), f"{place}.")
     if "name" not in table:
         mistakes.append(f"{place}: name is missing")
-    values: dict[str, object] = {}
-    for key, value in table.items():
-        if key not in fields:
-            continue
-        if key == "faults" and isinstance(value, dict):
-            mistakes += [
-                f"{place}.faults.{name}: {_no_such_fault(name)}" for name in value if name not in _fault_names()
-            ]
-            value = {name: chance for name, chance in value.items() if name in _fault_names()}
-        if key == "timeline" and isinstance(value, list):
-            for number, event in enumerate(value):
-                mistakes += _event_mistakes(event, f"{place}.timeline[{number}]")
-            if mistakes:
-                continue
-        try:
-            values[fields[key].name] = msgspec.convert(value, fields[key].type)
-        except msgspec.ValidationError as error:
-            mistakes.append(f"{place}.{key}: {_spoken(error)}")
+    for key, field in fields.items():
+        if key in table:
+            mistakes += _value_mistakes(table[key], field, f"{place}.{key}")
     if mistakes:
         return None, mistakes
     spec = msgspec.convert(table, EndpointSpec)
     return spec, _spec_mistakes(spec, place)
+
+
+def _value_mistakes(value: object, field: msgspec.structs.FieldInfo, place: str) -> list[str]:
+    """Say what is wrong with one value of an endpoint."""
+    mistakes = []
+    if field.encode_name == "faults" and isinstance(value, dict):
+        mistakes = [f"{place}.{name}: {_no_such_fault(name)}" for name in value if name not in _fault_names()]
+    elif field.encode_name == "timeline" and isinstance(value, list):
+        for number, event in enumerate(value):
+            mistakes += _event_mistakes(event, f"{place}[{number}]")
+    elif field.encode_name == "fault_on_failure" and isinstance(value, str) and value not in _fault_names():
+        mistakes = [f"{place}: {_no_such_fault(value)}"]
+    if mistakes:
+        return mistakes
+    try:
+        msgspec.convert(value, field.type)
+    except msgspec.ValidationError as error:
+        return [f"{place}: {_spoken(error)}"]
+    return []
 
 
 def _event_mistakes(event: object, place: str) -> list[str]:
@@ -151,13 +155,15 @@ def _spec_mistakes(spec: EndpointSpec, place: str) -> list[str]:
     return []
 
 
-def _duplicates(endpoints: Sequence[EndpointSpec]) -> list[str]:
+def _duplicates(tables: Sequence[object]) -> list[str]:
     """Say which names and ports are there more than once."""
-    names = Counter(spec.name for spec in endpoints)
-    ports = Counter(spec.port for spec in endpoints if spec.port)
-    return [
-        f"endpoints: {count} are named {name!r}; a name is there once" for name, count in names.items() if count > 1
-    ] + [f"endpoints: {count} have port {port}; a port is there once" for port, count in ports.items() if count > 1]
+    mistakes = []
+    for key in ("name", "port"):
+        given = [table[key] for table in tables if isinstance(table, dict) and isinstance(table.get(key), str | int)]
+        for value, count in Counter(given).items():
+            if count > 1 and value != 0:
+                mistakes.append(f"endpoints: {count} have the {key} {value!r}; each needs its own")
+    return mistakes
 
 
 def _unknown_keys(table: dict[str, object], known: set[str], prefix: str) -> list[str]:

@@ -20,13 +20,15 @@ import msgspec
 CORPUS_SIZE = 16_381
 """Pieces in the corpus: a prime, so that no period of the generator divides it; 130 KB of references."""
 
-_WORDS = (
-    "the of and a to in is you that it he was for on are as with his they I at be this have from or one had by word "
-    "but not what all were we when your can said there use an each which she do how their if will up other about out "
-    "many then them these so some her would make like him into time has look two more write go see number no way could "
-    "people my than first water been call who oil its now find long down day did get come made may part over new sound "
-    "take only little work know place year live me back give most very after thing our just name good sentence man think"
-).split()
+_LIST = """
+the of and a to in is you that it he was for on are as with his they I at be this have from or one had by
+word but not what all were we when your can said there use an each which she do how their if will up other
+about out many then them these so some her would make like him into time has look two more write go see
+number no way could people my than first water been call who oil its now find long down day did get come
+made may part over new sound take only little work know place year live me back give most very after thing
+our just name good sentence man think
+"""
+_WORDS = tuple(_LIST.split())
 _UNUSUAL = (
     "café",
     "naïve",
@@ -54,7 +56,7 @@ def corpus() -> tuple[str, ...]:
     state = 0x9E3779B9
     for index in range(CORPUS_SIZE):
         state = (state * 1_664_525 + 1_013_904_223) & 0xFFFFFFFF  # Numerical Recipes' generator; high bits only
-        words: tuple[str, ...] | list[str] = _UNUSUAL if index % _UNUSUAL_EVERY == _UNUSUAL_EVERY - 1 else _WORDS
+        words = _UNUSUAL if index % _UNUSUAL_EVERY == _UNUSUAL_EVERY - 1 else _WORDS
         pieces.append(" " + words[(state >> 12) % len(words)])
     return tuple(pieces)
 
