@@ -1,0 +1,255 @@
+"""One client's connection: requests in, answers out, one at a time and in order.
+
+Requests that arrive while one is being answered wait (pipelining), and reading pauses, so a client can not
+make us hold more than it is owed. Everything it may do slowly has a clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from typing_extensions import override
+
+from providerrank.wire.errors import BadHttp, TooLarge
+from providerrank.wire.http1 import CONTINUE, LAST_CHUNK, Request, RequestReader, write_chunk, write_head
+from providerrank.wire.refusal import write_error
+
+if TYPE_CHECKING:
+    from providerrank.gateway.exchange import Exchange
+    from providerrank.gateway.server import Gateway
+
+WRITE_HIGH_BYTES = 256 * 1024
+"""Past this much unsent, the endpoint is not read from until the client has caught up."""
+
+_JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+_STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
+_CLOSE = b"Connection: close\r\n"
+_CHUNKED = b"Transfer-Encoding: chunked\r\n"
+
+
+class ClientConnection(asyncio.Protocol):
+    """Reads requests, hands them to the gateway, writes what comes back."""
+
+    __slots__ = ("_chunked", "_exchange", "_gateway", "_keep_alive", "_reader", "_reading", "_request", "_transport", "is_loopback",
+                 "paused", "since_us", "stalled_us")  # fmt: skip
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._reader = RequestReader(gateway.limits.max_header_bytes, gateway.limits.max_body_bytes)
+        self._transport: asyncio.Transport | None = None
+        self._exchange: Exchange | None = None
+        self._request: Request | None = None
+        self._keep_alive = True
+        self._chunked = True
+        self._reading = True
+        self.is_loopback = False
+        self.paused = False
+        self.since_us = gateway.now_us()
+        """Since when it has been idle, or sending a request."""
+        self.stalled_us: int | None = None
+        """Since when it has read nothing while we hold bytes for it."""
+
+    # ---- asyncio -------------------------------------------------------------------------------------------------
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        peer = transport.get_extra_info("peername")
+        self.is_loopback = isinstance(peer, tuple) and (
+            peer[0].startswith("127.") or peer[0] in ("::1", "::ffff:127.0.0.1")
+        )
+        self._gateway.open_connection(self)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._gateway.lose_connection(self)
+        if self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            exchange.abandon()
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        reader = self._reader
+        if not reader.busy and self._request is None:
+            self.since_us = self._gateway.now_us()
+        try:
+            reader.feed(data)
+        except TooLarge as error:
+            self._reject(error.status, str(error), "request_too_large")
+            return
+        except BadHttp as error:
+            self._reject(400, str(error), "bad_http")
+            return
+        if self._request is None:
+            if reader.requests:
+                self._serve(reader.requests.popleft())
+            elif reader.wants_continue:
+                reader.wants_continue = False
+                self._write(CONTINUE)
+        elif reader.requests or reader.busy:
+            self._stop_reading()
+
+    @override
+    def pause_writing(self) -> None:
+        self.paused = True
+        self.stalled_us = self._gateway.now_us()
+        if self._exchange is not None:
+            self._exchange.pause()
+
+    @override
+    def resume_writing(self) -> None:
+        self.paused = False
+        self.stalled_us = None
+        if self._exchange is not None:
+            self._exchange.resume()
+
+    # ---- serving -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """Between requests, with nothing half received."""
+        return self._request is None and not self._reader.busy
+
+    @property
+    def is_receiving(self) -> bool:
+        """Part of a request has arrived and the rest has not."""
+        return self._request is None and self._reader.busy
+
+    def attach(self, exchange: Exchange) -> None:
+        """The exchange that answers the current request."""
+        self._exchange = exchange
+        if self.paused:
+            exchange.pause()
+
+    def close(self) -> None:
+        """Close once what was written has been sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close_after_answer(self) -> None:
+        """Draining: this answer is the connection's last."""
+        self._keep_alive = False
+        if self.is_idle:
+            self.close()
+
+    def _serve(self, request: Request) -> None:
+        self._request = request
+        self._keep_alive = request.keep_alive and not self._gateway.draining
+        self._chunked = request.version != "1.0"
+        self._gateway.serve(self, request)
+
+    def _reject(self, status: int, message: str, code: str) -> None:
+        """What can not be read can not be followed by anything: answer and close."""
+        if self._request is None:
+            self._keep_alive = False
+            self.send_simple(status, write_error(status, message, code=code))
+        elif self._exchange is None:
+            self.close()
+        else:
+            self._keep_alive = False
+
+    def _stop_reading(self) -> None:
+        if self._reading and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _done(self) -> None:
+        """The answer is written: on to the next request, or the end."""
+        self._request = None
+        self._exchange = None
+        transport = self._transport
+        if transport is None:
+            return
+        if not self._keep_alive:
+            transport.close()
+            return
+        reader = self._reader
+        if reader.requests:
+            # Not from within this call: a long pipeline must not nest.
+            self._gateway.loop.call_soon(self._serve_next)
+            self._request = reader.requests[0]
+            return
+        self.since_us = self._gateway.now_us()
+        if not self._reading:
+            self._reading = True
+            transport.resume_reading()
+
+    def _serve_next(self) -> None:
+        if self._transport is not None and self._reader.requests:
+            self._serve(self._reader.requests.popleft())
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    # ---- answers -------------------------------------------------------------------------------------------------
+
+    def send_simple(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        """An answer of our own, JSON."""
+        lines = [(b"Content-Type", b"application/json"), *(headers or ())]
+        lines.append((b"Content-Length", b"%d" % len(body)))
+        if not self._keep_alive:
+            lines.append((b"Connection", b"close"))
+        self._write(write_head(status, lines) + body)
+        self._done()
+
+    def send_answer(self, exchange: Exchange, status: int, body: bytes, retry_after_us: int | None = None) -> None:
+        """An endpoint's whole answer, or the one error that stands for all of them."""
+        self._gateway.stats.count_request(exchange.api, status)
+        if status == 200:
+            self._write(
+                b"%bx-providerrank-endpoint: %b\r\nx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%bContent-Length: %d\r\n\r\n%b"
+                % (
+                    _JSON_HEAD,
+                    exchange.endpoint_id.encode(),
+                    len(exchange.attempts),
+                    exchange.request_id,
+                    b"" if self._keep_alive else _CLOSE,
+                    len(body),
+                    body,
+                )
+            )
+            self._done()
+            return
+        headers = [(b"x-providerrank-attempts", b"%d" % len(exchange.attempts)), (b"x-request-id", exchange.request_id)]
+        if exchange.endpoint_id:
+            headers.append((b"x-providerrank-endpoint", exchange.endpoint_id.encode()))
+        if retry_after_us is not None:
+            headers.append((b"Retry-After", b"%d" % max(1, -(-retry_after_us // 1_000_000))))
+        self.send_simple(status, body, headers)
+
+    def begin_stream(self, exchange: Exchange, data: bytes) -> None:
+        """The head of a stream and its first events."""
+        if not self._chunked:
+            self._keep_alive = False  # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
+        self._write(
+            b"%b%bx-providerrank-endpoint: %b\r\nx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%b\r\n%b"
+            % (
+                _STREAM_HEAD,
+                _CHUNKED if self._chunked else b"",
+                exchange.endpoint_id.encode(),
+                len(exchange.attempts),
+                exchange.request_id,
+                b"" if self._keep_alive else _CLOSE,
+                write_chunk(data) if self._chunked else data,
+            )
+        )
+
+    def send_stream(self, data: bytes) -> None:
+        """More events."""
+        if self._transport is not None:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def end_stream(self, exchange: Exchange, data: bytes) -> None:
+        """The last events."""
+        self._gateway.stats.count_request(exchange.api, 200)
+        self._write(write_chunk(data) + LAST_CHUNK if self._chunked else data)
+        self._done()

@@ -1,0 +1,546 @@
+"""One client request, from its first attempt to its last byte.
+
+The exchange is the driver of ``rules.attempts``: it tells the machine what the wire shows and does what
+the machine answers. It judges nothing about where to go next. It owns what is live (one ``Call``), what
+the client has received (``Relay``, for streams), and the accounts of each attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import TYPE_CHECKING, Protocol
+
+from providerrank.gateway.relay import Broken, Relay, Seen, is_event_stream, is_json
+from providerrank.gateway.schemas import breaks_schema
+from providerrank.rules.attempts import (
+    DEFAULT_COOL_US,
+    Action,
+    Answer,
+    Attempt,
+    Attempts,
+    Fail,
+    Fault,
+    Finish,
+    Try,
+    Wait,
+)
+from providerrank.rules.attempts import (
+    Relay as RelayAction,
+)
+from providerrank.rules.cells import Endpoint
+from providerrank.rules.observation import Observation, Outcome
+from providerrank.wire.answer import Reply, Usage, read_reply
+from providerrank.wire.errors import Malformed
+from providerrank.wire.refusal import read_error, write_error
+from providerrank.wire.request import BYTES_PER_TOKEN, UPSTREAM_PATHS, Intake
+from providerrank.wire.retry_after import read_retry_after_us
+from providerrank.wire.sse import write_event
+
+if TYPE_CHECKING:
+    from providerrank.gateway.server import Gateway
+    from providerrank.gateway.upstream import Call
+    from providerrank.rules.router import Plan
+
+MAX_ERROR_BYTES = 64 * 1024
+"""Of an endpoint's error answer; more of it says nothing more."""
+
+ERROR_BODY_US = 1_000_000
+"""An error's body that takes longer than this is not waited for."""
+
+FINISH_GRACE_US = 500_000
+"""After the finish reason, how long an endpoint may take to send its usage and ``[DONE]``."""
+
+
+class Client(Protocol):
+    """The other side: where the answer goes."""
+
+    @property
+    def paused(self) -> bool:
+        """It does not keep up: hold back."""
+
+    def send_answer(self, exchange: Exchange, status: int, body: bytes, retry_after_us: int | None = None) -> None:
+        """A whole answer."""
+
+    def begin_stream(self, exchange: Exchange, data: bytes) -> None:
+        """The head of a stream and its first bytes."""
+
+    def send_stream(self, data: bytes) -> None:
+        """More of the stream."""
+
+    def end_stream(self, exchange: Exchange, data: bytes) -> None:
+        """The stream's last bytes."""
+
+
+class Exchange:
+    """The life of one request. Also the sink of its live call."""
+
+    __slots__ = ("_body", "_body_size", "_call", "_client", "_decoder", "_error_since_us", "_extra", "_finished_us", "_gateway", "_headers",
+                 "_intake", "_machine", "_paused", "_plan", "_relay", "_reported", "_session", "_status", "_streaming", "_timer",
+                 "endpoint_id", "held_body", "held_status", "request_id")  # fmt: skip
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        client: Client,
+        intake: Intake,
+        plan: Plan,
+        request_id: bytes,
+        session: str | None,
+        extra: bytes,
+    ) -> None:
+        self._gateway = gateway
+        self._client = client
+        self._intake = intake
+        self._plan = plan
+        self._session = session
+        self._extra = extra
+        self.request_id = request_id
+        self._machine = Attempts(plan, gateway.timing, self._get_silence_us, gateway.jitter)
+        self._relay = Relay(intake) if intake.stream else None
+        self._call: Call | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._status = 0
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._decoder: zlib._Decompress | None = None
+        self._error_since_us: int | None = None
+        self._finished_us: int | None = None
+        self._reported = 0
+        self._streaming = False
+        self._paused = False
+        self.endpoint_id = ""
+        self.held_status = 502
+        self.held_body = b""
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every attempt so far."""
+        return self._machine.log
+
+    @property
+    def api(self) -> str:
+        """Which API was called; a label of metrics."""
+        return self._intake.api
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Make the first attempt."""
+        self._do(self._machine.begin(self._gateway.now_us()))
+
+    def abandon(self) -> None:
+        """The client is gone: stop, and blame nobody."""
+        now = self._gateway.now_us()
+        live = self._machine.attempt
+        self._machine.client_gone(now)
+        self._drop_call()
+        if live is not None:
+            live.ended_us = now
+            self._account(live, Outcome.NOBODYS, now)
+        self._gateway.stats.client_cancels += 1
+        self._close()
+
+    def tick(self, now_us: int) -> None:
+        """Time passed; called every few milliseconds while the exchange lives."""
+        machine = self._machine
+        if self._paused:
+            # The client's slowness is not the endpoint's: only the request's own end counts.
+            machine.progress(now_us)
+        if self._finished_us is not None and now_us - self._finished_us > FINISH_GRACE_US:
+            self._drop_call()
+            self._finish(now_us)
+        elif self._error_since_us is not None and now_us - self._error_since_us > ERROR_BODY_US:
+            self._drop_call()
+            self._refused(now_us)
+        elif now_us >= machine.due_us:
+            action = machine.clock(now_us)
+            if action is not None:
+                self._drop_call()
+                self._do(action)
+
+    def pause(self) -> None:
+        """The client does not keep up."""
+        self._paused = True
+        if self._call is not None:
+            self._call.pause()
+
+    def resume(self) -> None:
+        """The client keeps up again."""
+        self._paused = False
+        self._machine.progress(self._gateway.now_us())
+        if self._call is not None:
+            self._call.resume()
+
+    # ---- what the wire shows (Sink) ------------------------------------------------------------------------------
+
+    def on_connected(self) -> None:
+        self._machine.connected(self._gateway.now_us())
+
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        self._status = status
+        self._headers = headers
+        self._body = []
+        self._body_size = 0
+        self._decoder = None
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding != b"identity":
+            if encoding not in (b"gzip", b"deflate"):
+                self._break(Fault.MALFORMED, "an encoding nobody asked for")
+                return
+            self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        if status != 200:
+            self._error_since_us = self._gateway.now_us()
+            return
+        right = is_json(headers) if self._relay is None else is_event_stream(headers)
+        if not right:
+            self._break(Fault.MALFORMED, "wrong content type")
+
+    def on_data(self, data: bytes) -> None:
+        if self._call is None:
+            return
+        if self._decoder is not None:
+            try:
+                data = self._decoder.decompress(data, self._gateway.limits.max_response_bytes)
+            except zlib.error:
+                self._break(Fault.MALFORMED, "broken compression")
+                return
+        if self._relay is not None and self._status == 200:
+            self._stream(self._relay, data)
+            return
+        now = self._gateway.now_us()
+        machine = self._machine
+        if self._status == 200:
+            if self._body:
+                machine.progress(now)
+            else:
+                machine.first_byte(now)
+        self._body_size += len(data)
+        if self._body_size <= self._gateway.limits.max_response_bytes and (
+            self._status == 200 or self._body_size <= MAX_ERROR_BYTES
+        ):
+            self._body.append(data)
+        elif self._status == 200:
+            self._break(Fault.MALFORMED, "larger than any answer is taken")
+
+    def on_end(self) -> None:
+        if self._call is None:
+            return
+        self._call = None
+        now = self._gateway.now_us()
+        if self._status != 200:
+            self._refused(now)
+        elif self._relay is None:
+            self._judge(now)
+        else:
+            self._stream_ended(self._relay, now)
+
+    def on_lost(self, fault: Fault, detail: str) -> None:
+        self._call = None
+        now = self._gateway.now_us()
+        if self._error_since_us is not None:
+            self._refused(now)
+        elif self._relay is not None and self._relay.finished:
+            self._finish(now)
+        else:
+            self._failed(now, fault, detail=detail)
+
+    # ---- judging answers -----------------------------------------------------------------------------------------
+
+    def _judge(self, now: int) -> None:
+        """A whole body with status 200, to a request that was not streamed."""
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        try:
+            reply = read_reply(body)
+        except Malformed as error:
+            self._failed(now, Fault.MALFORMED, detail=str(error))
+            return
+        schema = self._intake.schema
+        if schema is not None and breaks_schema(schema, reply):
+            self.held_status, self.held_body = 200, body
+            self._failed(now, Fault.SCHEMA)
+            return
+        attempt = self._machine.attempt
+        assert attempt is not None
+        self._machine.first_content(now)
+        self._machine.end(now)
+        self._account_success(attempt, now, reply.usage, len(reply.text) // BYTES_PER_TOKEN, reply)
+        self.endpoint_id = attempt.endpoint.id
+        self._client.send_answer(self, 200, body)
+        self._close()
+
+    def _refused(self, now: int) -> None:
+        """An answer with another status than 200."""
+        self._error_since_us = None
+        body = b"".join(self._body)
+        status = self._status
+        reading = read_error(status, body)
+        attempt = self._machine.attempt
+        assert attempt is not None
+        cool_until = None
+        if reading.fault is Fault.RATE_LIMITED:
+            cool_until = now + (read_retry_after_us(self._headers, now) or DEFAULT_COOL_US)
+            self._gateway.router.cool(attempt.endpoint.id, cool_until)
+        if reading.fault in _HELD_FAULTS:
+            self.held_status, self.held_body = status, self._gateway.redact(attempt.endpoint.id, body)
+        self._failed(
+            now,
+            reading.fault,
+            status=status,
+            detail=reading.message,
+            cool_until_us=cool_until,
+            features=reading.features,
+        )
+
+    def _stream(self, relay: Relay, data: bytes) -> None:
+        """Bytes of a streamed answer."""
+        now = self._gateway.now_us()
+        machine = self._machine
+        try:
+            seen = relay.feed(data)
+        except Broken as broken:
+            if machine.committed:
+                self._flush(relay, now)
+            self._break(Fault.DIVERGED if broken.diverged else Fault.CUT, broken.detail)
+            return
+        if seen is Seen.CONTENT:
+            if machine.committed and not self._resuming:
+                machine.progress(now)
+            self._flush(relay, now)
+            if relay.finished and self._finished_us is None:
+                self._finished_us = now
+        elif seen is Seen.HELD:
+            machine.progress(now)
+        elif seen is Seen.DONE:
+            self._flush(relay, now)
+            # The stream is over as far as the API goes; what follows is the end of the HTTP message.
+            call, self._call = self._call, None
+            self._finish(now)
+            if call is not None:
+                call.release()
+
+    @property
+    def _resuming(self) -> bool:
+        attempt = self._machine.attempt
+        return attempt is not None and attempt.resuming and attempt.first_content_us is None
+
+    def _flush(self, relay: Relay, now: int) -> None:
+        """Pass on what may go. The first content commits the exchange to this answer."""
+        machine = self._machine
+        if not relay.delivered_content or machine.attempt is None:
+            return
+        if machine.attempt.first_content_us is None:
+            machine.first_content(now)
+            self.endpoint_id = machine.attempt.endpoint.id
+        machine.sealed = relay.sealed
+        out = relay.take_output()
+        if not out:
+            return
+        if self._streaming:
+            self._client.send_stream(out)
+        else:
+            self._streaming = True
+            self._client.begin_stream(self, out)
+
+    def _stream_ended(self, relay: Relay, now: int) -> None:
+        try:
+            relay.close()
+        except Broken as broken:
+            if self._machine.committed:
+                self._flush(relay, now)
+            self._failed(now, Fault.DIVERGED if broken.diverged else Fault.CUT, detail=broken.detail)
+            return
+        self._flush(relay, now)
+        self._finish(now)
+
+    def _finish(self, now: int) -> None:
+        """A streamed answer is whole."""
+        relay = self._relay
+        attempt = self._machine.attempt
+        assert relay is not None and attempt is not None
+        self._finished_us = None
+        self._machine.end(now)
+        counted = max(relay.output_text_bytes // BYTES_PER_TOKEN, 0)
+        self._account_success(attempt, now, relay.usage, counted, None)
+        self._client.end_stream(self, relay.write_end())
+        self._close()
+
+    # ---- doing what the machine says -----------------------------------------------------------------------------
+
+    def _break(self, fault: Fault, detail: str) -> None:
+        """The live answer is of no use: close its connection and go on."""
+        self._drop_call()
+        self._failed(self._gateway.now_us(), fault, detail=detail)
+
+    def _failed(
+        self,
+        now: int,
+        fault: Fault,
+        *,
+        status: int | None = None,
+        detail: str = "",
+        cool_until_us: int | None = None,
+        features: frozenset[str] = frozenset(),
+    ) -> None:
+        attempt = self._machine.attempt
+        if attempt is None:
+            return
+        # Accounts first: where to go next is decided by what is known now, this failure included.
+        attempt.fault, attempt.ended_us, attempt.status, attempt.detail = fault, now, status, detail
+        self._account(attempt, attempt.outcome, now)
+        action = self._machine.failed(
+            now, fault, status=status, detail=detail, cool_until_us=cool_until_us, features=features
+        )
+        if action is not None:
+            self._do(action)
+
+    def _do(self, action: Action) -> None:
+        gateway = self._gateway
+        if type(action) is Try:
+            self._account_pending()
+            if action.pause_us:
+                self._timer = gateway.loop.call_later(action.pause_us / 1e6, self._call_endpoint, action.attempt)
+                gateway.start_attempt(action.attempt)
+            else:
+                gateway.start_attempt(action.attempt)
+                self._call_endpoint(action.attempt)
+        elif isinstance(action, Wait):
+            self._account_pending()
+        elif isinstance(action, Answer):
+            self._account_pending()
+            self.endpoint_id = action.attempt.endpoint.id
+            self._client.send_answer(self, self.held_status, self.held_body)
+            self._close()
+        elif isinstance(action, Fail):
+            self._account_pending()
+            self._fail(action)
+        else:
+            assert isinstance(action, (RelayAction, Finish))
+
+    def _call_endpoint(self, attempt: Attempt) -> None:
+        self._timer = None
+        gateway = self._gateway
+        target = gateway.targets[attempt.endpoint.id]
+        upstream_model = target.upstream.upstream_model
+        relay = self._relay
+        if relay is None:
+            body = self._intake.body(upstream_model)
+        else:
+            if attempt.resuming:
+                gateway.stats.continuations += 1
+            elif relay.delivered_content:
+                # Nothing of it reached the client: the next answer starts afresh.
+                relay = self._relay = Relay(self._intake)
+            body = relay.begin_attempt(attempt.endpoint, upstream_model)
+        self._status = 0
+        self._finished_us = None
+        self._error_since_us = None
+        data = target.write_request(UPSTREAM_PATHS[self._intake.api], self._extra, body, relay is not None)
+        self._call = gateway.call(target, data, self)
+        self._call.start()
+
+    def _fail(self, action: Fail) -> None:
+        body = write_error(action.status, action.message, code=action.code)
+        if self._streaming:
+            # Bytes were delivered: an explicit error event and no [DONE], so that nobody takes the answer for whole.
+            self._client.end_stream(self, write_event(body))
+        else:
+            self._client.send_answer(self, action.status, body, action.retry_after_us)
+        self._close()
+
+    def _drop_call(self) -> None:
+        if self._call is not None:
+            call, self._call = self._call, None
+            call.drop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close(self) -> None:
+        self._drop_call()
+        self._finished_us = self._error_since_us = None
+        self._gateway.close_exchange(self)
+
+    # ---- accounts ------------------------------------------------------------------------------------------------
+
+    def _account_pending(self) -> None:
+        """Attempts the machine ended by its clocks."""
+        log = self._machine.log
+        live = self._machine.attempt
+        for attempt in log[self._reported :]:
+            if attempt is live:
+                break
+            self._account(attempt, attempt.outcome, attempt.ended_us or self._gateway.now_us())
+
+    def _account(self, attempt: Attempt, outcome: Outcome, now: int) -> None:
+        self._reported += 1
+        observation = Observation(
+            attempt.endpoint.id, self._intake.task, now, outcome, self._get_ttft_us(attempt), now - attempt.started_us
+        )
+        self._gateway.end_attempt(attempt, observation, self._session)
+
+    def _account_success(
+        self, attempt: Attempt, now: int, usage: Usage | None, counted: int, reply: Reply | None
+    ) -> None:
+        self._reported += 1
+        gateway = self._gateway
+        endpoint = attempt.endpoint
+        prompt = self._intake.input_tokens
+        billed = None
+        if usage is not None:
+            billed = usage.completion_tokens
+            if usage.prompt_tokens is not None:
+                prompt = usage.prompt_tokens
+        tokens = counted if billed is None else billed
+        cost = int(endpoint.price.cost_nusd(prompt, tokens))
+        gateway.stats.count_usage(endpoint.id, prompt, tokens, cost)
+        total = now - attempt.started_us
+        pace = gateway.paces[endpoint.id]
+        if reply is None:
+            writing = now - (attempt.first_content_us or now)
+            pace.observe(writing, tokens)
+        else:
+            pace.observe(total, tokens)
+        broken = self._relay is not None and self._relay.bad_events > 0
+        observation = Observation(
+            endpoint.id,
+            self._intake.task,
+            now,
+            Outcome.FAILURE if broken else Outcome.SUCCESS,
+            self._get_ttft_us(attempt),
+            total,
+            prompt,
+            counted if billed is not None else None,
+            billed,
+        )
+        gateway.end_attempt(attempt, observation, self._session)
+
+    def _get_ttft_us(self, attempt: Attempt) -> int | None:
+        """Time to the first content.
+
+        An answer that is not streamed shows no first token. The time to its first byte stands in for it,
+        but only while nobody has streamed this model: the two must not be compared with each other.
+        """
+        first = attempt.first_content_us
+        if first is None:
+            return None
+        streamed = self._gateway.streamed_models
+        if self._relay is not None:
+            streamed.add(attempt.model)
+        elif attempt.model in streamed:
+            return None
+        return first - attempt.started_us
+
+    def _get_silence_us(self, endpoint: Endpoint, budget_us: int) -> int:
+        """How long an endpoint may say nothing before another is asked."""
+        gateway = self._gateway
+        fixed = gateway.clocks.first_token_us
+        silence = gateway.router.first_token_us(endpoint.id, self._intake.task) if fixed is None else fixed
+        if self._relay is None:
+            silence += gateway.paces[endpoint.id].allow_us(self._intake.output_tokens, gateway.clocks.idle_us)
+        # Whatever the clocks say, half of what is left is kept for the others.
+        return min(silence, budget_us // 2)
+
+
+_HELD_FAULTS = frozenset({Fault.CONTEXT_LENGTH, Fault.CONTENT_POLICY, Fault.UNSUPPORTED, Fault.CLIENT_ERROR})

@@ -1,0 +1,265 @@
+"""Relaying one streamed answer: events of one or several attempts in, one stream out.
+
+Events are held until the first that carries content: until then another endpoint can take over without
+a trace. From then on each event leaves in the read that brought it. An answer counts as whole when a
+finish reason was seen; an endpoint that then forgets ``[DONE]`` or the usage has them supplied.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from providerrank.gateway.splice import Channel, Diverged, Echo, get_text
+from providerrank.rules.cells import Endpoint
+from providerrank.wire.answer import StreamEvent, Usage, read_event, rewrite_event, write_usage_event
+from providerrank.wire.errors import Malformed
+from providerrank.wire.raw import is_present, shorten
+from providerrank.wire.request import BYTES_PER_TOKEN, Intake
+from providerrank.wire.sse import DONE, EventReader, EventTooLong, write_event
+
+
+class Seen(enum.Enum):
+    """What a read meant for the attempt."""
+
+    NOTHING = enum.auto()
+    """Nothing that counts as progress (comments)."""
+    HELD = enum.auto()
+    """Events before any content."""
+    CONTENT = enum.auto()
+    """Content: whatever is held may go."""
+    DONE = enum.auto()
+    """The answer is whole and the stream said so."""
+
+
+class Broken(Exception):
+    """The stream can not go on. ``diverged``: it is whole, but does not continue what was delivered."""
+
+    def __init__(self, detail: str, *, diverged: bool = False) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.diverged = diverged
+
+
+class Relay:
+    """The state of one streamed answer across its attempts. ``take_output`` is what the client gets next."""
+
+    __slots__ = ("_content", "_echo", "_first_id", "_held", "_intake", "_last", "_reader", "_reasoning", "_rewriting", "_wrote_usage",
+                 "bad_events", "content_events", "delivered_content", "finished", "sealed", "usage")  # fmt: skip
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._reader = EventReader()
+        self._held: list[bytes] = []
+        self._content = Channel()
+        self._reasoning = Channel()
+        self._echo: Echo | None = None
+        self._rewriting = False
+        self._first_id: str | None = None
+        self._last: bytes | None = None
+        self._wrote_usage = False
+        self.finished = False
+        """A finish reason was seen."""
+        self.sealed = intake.seals
+        """Something was delivered that no other endpoint can continue."""
+        self.bad_events = 0
+        """Events of this attempt that were not JSON; skipped, and held against the endpoint."""
+        self.content_events = 0
+        self.delivered_content = False
+        self.usage: Usage | None = None
+
+    @property
+    def output_text_bytes(self) -> int:
+        """UTF-8 bytes of text delivered, reasoning included."""
+        return len(self._content.text.encode()) + len(self._reasoning.text.encode())
+
+    def begin_attempt(self, endpoint: Endpoint, upstream_model: str) -> bytes:
+        """The body to send to ``endpoint``: the request, or what continues the answer delivered so far."""
+        self._reader = EventReader()
+        self.bad_events = 0
+        self.usage = None
+        self.finished = False
+        self._held.clear()
+        intake = self._intake
+        if not self.delivered_content:
+            return intake.body(upstream_model)
+        self._rewriting = True
+        can_prefill = "prefill" in endpoint.features and bool(self._content.text) and not self._reasoning.text
+        if can_prefill:
+            self._echo = Echo(self._content.text)
+            try:
+                return intake.continuation(upstream_model, self._content.text)
+            except ValueError:  # a prompt of token ids or a list of prompts: nothing to append text to
+                pass
+        self._echo = None
+        self._content.restart()
+        self._reasoning.restart()
+        return intake.body(upstream_model)
+
+    def feed(self, data: bytes) -> Seen:
+        """Take bytes of the live attempt's body. Raises Broken."""
+        try:
+            payloads = self._reader.feed(data)
+        except EventTooLong as error:
+            raise Broken(str(error)) from None
+        return self._take(payloads)
+
+    def close(self) -> Seen:
+        """The live attempt's body ended. Raises Broken where the answer is not whole."""
+        last = self._reader.close()
+        seen = self._take([last]) if last is not None else Seen.NOTHING
+        if not self.finished:
+            raise Broken("the stream ended without a finish reason")
+        return seen
+
+    def take_output(self) -> bytes:
+        """Everything that may go to the client now, as event-stream bytes."""
+        held = self._held
+        if len(held) == 1:
+            out = b"data: " + held[0] + b"\n\n"
+        else:
+            out = b"".join([b"data: " + payload + b"\n\n" for payload in held])
+        held.clear()
+        return out
+
+    def write_end(self) -> bytes:
+        """What ends the client's stream: the usage it asked for, where the endpoint did not send it, and ``[DONE]``."""
+        end = write_event(DONE)
+        if self._intake.wants_usage and not self._wrote_usage:
+            used = self.usage or Usage()
+            prompt = self._intake.input_tokens if used.prompt_tokens is None else used.prompt_tokens
+            counted = max(self.content_events, self.output_text_bytes // BYTES_PER_TOKEN)
+            completion = counted if used.completion_tokens is None else used.completion_tokens
+            end = write_event(write_usage_event(self._last, prompt, completion)) + end
+        return end
+
+    def _take(self, payloads: list[bytes]) -> Seen:
+        seen = Seen.NOTHING
+        for payload in payloads:
+            if payload == DONE:
+                if not self.finished:
+                    raise Broken("the stream said it was done without a finish reason")
+                return Seen.DONE
+            try:
+                event = read_event(payload)
+            except Malformed:
+                self.bad_events += 1
+                continue
+            if is_present(event.error):
+                raise Broken(f"error event: {shorten(bytes(event.error))}")
+            if self._rewriting:
+                counts = self._continue(payload, event)
+            else:
+                counts = self._pass(payload, event)
+            if counts or self.delivered_content:
+                seen = Seen.CONTENT
+            elif seen is Seen.NOTHING:
+                seen = Seen.HELD
+        return seen
+
+    def _pass(self, payload: bytes, event: StreamEvent) -> bool:
+        """An event of the first attempt, passed on byte for byte. True: it carries content."""
+        if event.usage is not None:
+            self.usage = event.usage
+        if not event.choices:
+            self._pass_extra(payload, event)
+            return False
+        counts = False
+        for choice in event.choices:
+            delta = choice.delta
+            if delta is None:
+                if choice.text:
+                    counts = True
+                    self._content.deliver(choice.text)
+            else:
+                if delta.content:
+                    counts = True
+                    self._content.deliver(delta.content)
+                if delta.reasoning_content or delta.reasoning:
+                    counts = True
+                    self._reasoning.deliver(delta.reasoning_content or delta.reasoning or "")
+                if delta.tool_calls or delta.refusal or is_present(delta.function_call):
+                    counts = self.sealed = True
+            if choice.index:
+                self.sealed = True
+            if choice.finish_reason is not None:
+                if choice.finish_reason == "error":
+                    raise Broken("finish reason 'error'")
+                self.finished = counts = True
+        if counts:
+            self.delivered_content = True
+            self.content_events += 1
+            if self._first_id is None:
+                self._first_id = event.id
+                self._last = payload
+        self._held.append(payload)
+        return counts
+
+    def _pass_extra(self, payload: bytes, event: StreamEvent) -> None:
+        """An event without choices: the usage, for those who asked, or something of the endpoint's own."""
+        if event.usage is None:
+            if not self._rewriting:
+                self._held.append(payload)
+        elif self._intake.wants_usage:
+            self._wrote_usage = True
+            self._held.append(payload)
+
+    def _continue(self, payload: bytes, event: StreamEvent) -> bool:
+        """An event of a later attempt: only what is new of it is passed on, under the first stream's id."""
+        if event.usage is not None:
+            self.usage = event.usage
+        if not event.choices:
+            self._pass_extra(payload, event)
+            return False
+        choice = event.choices[0]
+        delta = choice.delta
+        if choice.index or (
+            delta is not None and (delta.tool_calls or delta.refusal or is_present(delta.function_call))
+        ):
+            if self._content.matching or self._reasoning.matching:
+                raise Broken("the new answer calls a tool where text was delivered", diverged=True)
+            self.sealed = True
+        content, reasoning = get_text(event)
+        if choice.finish_reason == "error":
+            raise Broken("finish reason 'error'")
+        try:
+            new_reasoning = self._reasoning.match(reasoning) if reasoning else ""
+            if self._echo is not None:
+                new_content = self._echo.match(content)
+                if choice.finish_reason is not None:
+                    new_content += self._echo.flush()
+            else:
+                new_content = self._content.match(content) if content else ""
+        except Diverged:
+            raise Broken("the new answer differs from what was delivered", diverged=True) from None
+        if choice.finish_reason is not None:
+            if self._content.matching or self._reasoning.matching:
+                raise Broken("the new answer is shorter than what was delivered", diverged=True)
+            self.finished = True
+        if new_content:
+            self._content.deliver(new_content)
+        if new_reasoning:
+            self._reasoning.deliver(new_reasoning)
+        counts = bool(new_content or new_reasoning or choice.finish_reason is not None or self.sealed)
+        if counts:
+            self.content_events += 1
+            self._held.append(
+                rewrite_event(
+                    payload,
+                    event_id=self._first_id,
+                    content=new_content if content or new_content else None,
+                    reasoning=new_reasoning if reasoning else None,
+                )
+            )
+        return counts
+
+
+def is_event_stream(headers: dict[bytes, bytes]) -> bool:
+    """Whether a 200 answer is a stream; an answer that does not say what it is gets the benefit of the doubt."""
+    kind = headers.get(b"content-type")
+    return kind is None or kind.lower().startswith(b"text/event-stream")
+
+
+def is_json(headers: dict[bytes, bytes]) -> bool:
+    """Whether a 200 answer is JSON, likewise."""
+    kind = headers.get(b"content-type")
+    return kind is None or b"json" in kind.lower()

@@ -1,0 +1,49 @@
+"""Whether an answer obeys the JSON schema its request set. Compiled schemas are kept, few and small."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    import jsonschema_rs
+
+    from providerrank.wire.answer import Reply
+
+MAX_SCHEMA_BYTES = 256 * 1024
+"""A larger schema is not checked: compiling it would cost more than a wrong answer."""
+
+_any = msgspec.json.Decoder()
+
+
+@lru_cache(maxsize=256)
+def _compile(schema: bytes) -> jsonschema_rs.Validator | None:
+    # Imported when first needed: most gateways never see a schema, and it is 5 MB.
+    import jsonschema_rs
+
+    try:
+        return jsonschema_rs.validator_for(_any.decode(schema))
+    except (ValueError, msgspec.MsgspecError):
+        return None  # the request's own mistake: for the endpoint to refuse
+
+
+def breaks_schema(schema: bytes, reply: Reply) -> bool:
+    """True: the first choice claims to be a complete answer and its text is not an instance of the schema.
+
+    An answer cut by its token limit, a refusal or a tool call is judged by nobody.
+    """
+    assert reply.choices
+    choice = reply.choices[0]
+    if choice.finish_reason != "stop" or choice.message is None or choice.message.refusal or choice.message.tool_calls:
+        return False
+    if len(schema) > MAX_SCHEMA_BYTES:
+        return False
+    validator = _compile(schema)
+    if validator is None:
+        return False
+    try:
+        return not validator.is_valid(_any.decode(reply.text))
+    except (msgspec.MsgspecError, RecursionError):
+        return True

@@ -1,0 +1,344 @@
+"""The data plane: listens, admits, routes, relays, drains.
+
+One ``Gateway`` is one process's event loop, one router and all connections. It reads no files and builds
+no engines: whoever composes it (``apps.compose``) hands it settings and a router.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from providerrank.gateway.client import ClientConnection
+from providerrank.gateway.exchange import Exchange
+from providerrank.gateway.pace import Pace
+from providerrank.gateway.settings import Clocks, GatewaySettings, Limits
+from providerrank.gateway.stats import Stats
+from providerrank.gateway.upstream import Call, Pool, Sink, Target
+from providerrank.rules.ask import Ask, EmptyPool, RoutingError, UnknownModel
+from providerrank.rules.attempts import Attempt, Timing
+from providerrank.rules.observation import Observation
+from providerrank.rules.router import Router
+from providerrank.wire.errors import BadRequest
+from providerrank.wire.http1 import Request, clean_value
+from providerrank.wire.refusal import write_error
+from providerrank.wire.request import PATHS, read_request
+
+TICK_S = 0.02
+"""How often the clocks of live exchanges are looked at; finer than any of them needs."""
+
+SWEEP_S = 1.0
+"""How often idle connections are looked at."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class Gateway:
+    """The data plane of one process."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        router: Router,
+        *,
+        tls: ssl.SSLContext | None = None,
+        jitter: Callable[[], float] = random.random,
+        on_attempt: Callable[[Attempt, Observation], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.router = router
+        self.clocks: Clocks = settings.clocks
+        self.limits: Limits = settings.limits
+        self.timing = Timing(
+            settings.clocks.connect_us, settings.clocks.idle_us, settings.clocks.total_us, settings.clocks.patience_us
+        )
+        self.jitter = jitter
+        self.stats = Stats()
+        self.draining = False
+        self.streamed_models: set[str] = set()
+        self.targets: dict[str, Target] = {}
+        self.paces: dict[str, Pace] = {}
+        self.loop: asyncio.AbstractEventLoop
+        self._tls = tls
+        self._on_attempt = on_attempt
+        self._pool: Pool
+        self._server: asyncio.Server | None = None
+        self._exchanges: set[Exchange] = set()
+        self._connections: set[ClientConnection] = set()
+        self._ticker: asyncio.TimerHandle | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Event | None = None
+        self._keys = frozenset(key.encode() for key in settings.keys)
+        self._accepted = frozenset(b"Bearer " + key for key in self._keys)
+        self._epoch_ns = time.time_ns() - time.monotonic_ns()
+        self._id_prefix = os.urandom(4).hex()
+        self._id_count = 0
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen. Raises OSError where the address can not be had."""
+        self.loop = asyncio.get_running_loop()
+        self._pool = Pool(self.loop, self.limits, self._tls)
+        for upstream in self.settings.upstreams:
+            self.targets[upstream.endpoint.id] = self._pool.add(upstream)
+            self.paces[upstream.endpoint.id] = Pace()
+        self._server = await self.loop.create_server(
+            lambda: ClientConnection(self), self.settings.host, self.settings.port, backlog=1024
+        )
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; of use where the settings say 0."""
+        assert self._server is not None
+        sock: socket.socket = self._server.sockets[0]
+        port: int = sock.getsockname()[1]
+        return port
+
+    @property
+    def is_ready(self) -> bool:
+        """Listening and not on the way out."""
+        return self._server is not None and not self.draining
+
+    async def drain(self, within_s: float | None = None) -> None:
+        """Take no more requests, let those under way end, then close. Past the limit what is left is cut off."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close_after_answer()
+        if self._exchanges:
+            self._drained = asyncio.Event()
+            limit = self.limits.drain_us / 1e6 if within_s is None else within_s
+            try:
+                await asyncio.wait_for(self._drained.wait(), limit)
+            except TimeoutError:
+                pass
+        for connection in list(self._connections):
+            connection.close()
+        await asyncio.sleep(0)
+        for connection in list(self._connections):
+            connection.abort()
+        self._pool.close()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    # ---- time and ids --------------------------------------------------------------------------------------------
+
+    def now_us(self) -> int:
+        """Unix time in microseconds that never goes back while this process lives."""
+        return (time.monotonic_ns() + self._epoch_ns) // 1000
+
+    def _get_request_id(self, request: Request) -> bytes:
+        given = request.headers.get(b"x-request-id")
+        if given is not None and (clean := clean_value(given)) is not None:
+            return clean
+        self._id_count += 1
+        return b"req-%b-%x" % (self._id_prefix.encode(), self._id_count)
+
+    # ---- requests ------------------------------------------------------------------------------------------------
+
+    def serve(self, client: ClientConnection, request: Request) -> None:
+        """Answer one request, now or through an exchange."""
+        path = request.path.partition(b"?")[0]
+        api = PATHS.get(path)
+        if api is None:
+            self._serve_other(client, request, path)
+            return
+        request_id = self._get_request_id(request)
+        refusal = self._refuse(client, request)
+        if refusal is None and request.method != b"POST":
+            refusal = (405, f"{path.decode()} takes POST", "method_not_allowed")
+        if refusal is None and len(self._exchanges) >= self.limits.max_pending:
+            refusal = (503, f"{self.limits.max_pending} requests are under way; try again shortly", "overloaded")
+        if refusal is not None:
+            self._reply_error(client, request_id, api, *refusal)
+            return
+        headers = request.headers
+        try:
+            intake = read_request(api, request.body)
+            session = _get_text(headers, b"x-providerrank-session")
+            ask = Ask(
+                intake.model,
+                intake.models,
+                _get_text(headers, b"x-providerrank-task") or intake.task,
+                _get_text(headers, b"x-providerrank-tier"),
+                session,
+                intake.features,
+                intake.input_tokens,
+                intake.output_tokens,
+                intake.preferences,
+            )
+            intake.task = ask.task
+            plan = self.router.plan(ask, self.now_us())
+        except BadRequest as error:
+            self._reply_error(client, request_id, api, error.status, str(error), error.code, error.param)
+            return
+        except UnknownModel as error:
+            self._reply_error(client, request_id, api, 404, str(error), "model_not_found", "model")
+            return
+        except EmptyPool as error:
+            self._reply_error(client, request_id, api, 400, str(error), "no_endpoint_fits", "model")
+            return
+        except RoutingError as error:
+            self._reply_error(client, request_id, api, 400, str(error), "invalid_value", None)
+            return
+        exchange = Exchange(self, client, intake, plan, request_id, session, self._get_extra(headers, request_id))
+        self._exchanges.add(exchange)
+        if self._ticker is None:
+            self._ticker = self.loop.call_later(TICK_S, self._tick)
+        client.attach(exchange)
+        exchange.begin()
+
+    def _serve_other(self, client: ClientConnection, request: Request, path: bytes) -> None:
+        if path == b"/health":
+            client.send_simple(200, b'{"status":"ok"}')
+            return
+        refusal = self._refuse(client, request)
+        if refusal is None and path == b"/v1/models" and request.method == b"GET":
+            client.send_simple(200, self._list_models())
+            self.stats.count_request("models", 200)
+            return
+        if refusal is None:
+            shown = clean_value(path) or b"this path"
+            refusal = (404, f"nothing at {shown.decode()}; POST /v1/chat/completions is the usual place", "not_found")
+        self._reply_error(client, self._get_request_id(request), "other", *refusal)
+
+    def _refuse(self, client: ClientConnection, request: Request) -> tuple[int, str, str] | None:
+        """Why this caller is not served; None: it is. Never says what a right key would look like."""
+        headers = request.headers
+        if not self._keys:
+            if not client.is_loopback:
+                return 401, "without configured keys only loopback may call: set gateway.keys", "invalid_api_key"
+            origin = headers.get(b"origin")
+            if origin is not None and not _is_loopback_origin(origin):
+                # A page of some site in a browser on this machine is not the operator.
+                return 403, "without configured keys, web pages of other sites are refused", "origin_refused"
+            return None
+        if headers.get(b"authorization") in self._accepted or headers.get(b"x-api-key") in self._keys:
+            return None
+        return 401, "Incorrect API key provided.", "invalid_api_key"
+
+    def _reply_error(
+        self,
+        client: ClientConnection,
+        request_id: bytes,
+        api: str,
+        status: int,
+        message: str,
+        code: str | None,
+        param: str | None = None,
+    ) -> None:
+        self.stats.count_request(api, status)
+        headers = [(b"x-request-id", request_id)]
+        if status == 503:
+            headers.append((b"Retry-After", b"1"))
+        elif status == 405:
+            headers.append((b"Allow", b"POST"))
+        client.send_simple(status, write_error(status, message, code=code, param=param), headers)
+
+    def _list_models(self) -> bytes:
+        data = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "providerrank"} for name in self.router.models()
+        ]
+        return _encoder.encode({"object": "list", "data": data})
+
+    def _get_extra(self, headers: dict[bytes, bytes], request_id: bytes) -> bytes:
+        """Header lines an endpoint gets beside its own: tracing, and nothing that identifies the caller."""
+        extra = b"x-request-id: %b\r\n" % request_id
+        for name in (b"traceparent", b"tracestate"):
+            value = headers.get(name)
+            if value is not None and (clean := clean_value(value, 512)) is not None:
+                extra += b"%b: %b\r\n" % (name, clean)
+        return extra
+
+    # ---- for exchanges -------------------------------------------------------------------------------------------
+
+    def call(self, target: Target, data: bytes, sink: Sink) -> Call:
+        """One request to one endpoint, not yet started."""
+        return Call(self._pool, target, data, sink)
+
+    def start_attempt(self, attempt: Attempt) -> None:
+        """An attempt is under way."""
+        self.router.acquire(attempt.endpoint.id)
+        self.stats.count_start(attempt.endpoint.id)
+
+    def end_attempt(self, attempt: Attempt, observation: Observation, session: str | None) -> None:
+        """An attempt is over: release its place, learn from it, count it."""
+        self.router.release(attempt.endpoint.id)
+        self.router.observe(observation, session)
+        self.stats.count_end(attempt, observation.outcome, observation.at_us)
+        if self._on_attempt is not None:
+            self._on_attempt(attempt, observation)
+
+    def close_exchange(self, exchange: Exchange) -> None:
+        """The exchange has ended."""
+        self._exchanges.discard(exchange)
+        if len(exchange.attempts) > 1:
+            self.stats.fallbacks += 1
+        if self._drained is not None and not self._exchanges:
+            self._drained.set()
+
+    def redact(self, endpoint_id: str, body: bytes) -> bytes:
+        """An endpoint's own words without its key, which some endpoints quote."""
+        key = self.targets[endpoint_id].upstream.key
+        return body.replace(key.encode(), b"[key]") if key else body
+
+    # ---- connections ---------------------------------------------------------------------------------------------
+
+    def open_connection(self, connection: ClientConnection) -> None:
+        """A client connected."""
+        self._connections.add(connection)
+        self.stats.connections = len(self._connections)
+        if len(self._connections) > self.limits.max_connections:
+            connection.abort()
+
+    def lose_connection(self, connection: ClientConnection) -> None:
+        """A client is gone."""
+        self._connections.discard(connection)
+        self.stats.connections = len(self._connections)
+
+    def _tick(self) -> None:
+        self._ticker = None
+        if not self._exchanges:
+            return
+        self._ticker = self.loop.call_later(TICK_S, self._tick)
+        now = self.now_us()
+        for exchange in list(self._exchanges):
+            exchange.tick(now)
+
+    def _sweep(self) -> None:
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        self._pool.sweep()
+        self.stats.pending = len(self._exchanges)
+        now = self.now_us()
+        limits = self.limits
+        for connection in list(self._connections):
+            age = now - connection.since_us
+            if (connection.stalled_us is not None and now - connection.stalled_us > limits.client_stall_us) or (
+                connection.is_receiving and age > limits.client_head_us
+            ):
+                connection.abort()
+            elif connection.is_idle and age > limits.keep_alive_us:
+                connection.close()
+
+
+def _get_text(headers: dict[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1").strip() or None
+
+
+def _is_loopback_origin(origin: bytes) -> bool:
+    host = origin.partition(b"://")[2]
+    name = host.rpartition(b":")[0] if b":" in host and not host.endswith(b"]") else host
+    return name in (b"localhost", b"127.0.0.1", b"[::1]")

@@ -1,0 +1,372 @@
+"""Connections to endpoints: one pool each, kept alive, verified TLS, backpressure.
+
+A ``Call`` is the wire side of one attempt. Its sink hears of it through four methods and is never
+called again after ``drop``. A kept connection that the endpoint closed just as it was reused is no
+fault of anybody: the call is made again, once, on a fresh connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+from typing_extensions import override
+
+from providerrank.gateway.settings import Limits, Upstream
+from providerrank.rules.attempts import Fault
+from providerrank.wire.errors import BadHttp
+from providerrank.wire.http1 import ResponseReader
+
+LINGER_S = 1.0
+"""How long the end of an HTTP message may take after the API's own end of stream."""
+
+
+class Sink(Protocol):
+    """What hears of a call. Times are the sink's own business."""
+
+    def on_connected(self) -> None:
+        """The request is on its way on an open connection."""
+
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """The answer's status and headers."""
+
+    def on_data(self, data: bytes) -> None:
+        """Part of the answer's body."""
+
+    def on_end(self) -> None:
+        """The answer is complete as HTTP goes."""
+
+    def on_lost(self, fault: Fault, detail: str) -> None:
+        """No answer, or no more of it."""
+
+
+class Target:
+    """Where calls to one endpoint go, with everything about them that never changes."""
+
+    __slots__ = ("_head", "_prefix", "host", "idle", "port", "server_name", "tls", "upstream")
+
+    def __init__(self, upstream: Upstream) -> None:
+        parts = urlsplit(upstream.base_url)
+        self.upstream = upstream
+        self.tls = parts.scheme == "https"
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if self.tls else 80)
+        self.server_name = self.host if self.tls else None
+        self.idle: deque[UpstreamConnection] = deque()
+        self._prefix = parts.path.rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if parts.port is not None:
+            host = f"{host}:{parts.port}"
+        lines = [f"Host: {host}", "User-Agent: providerrank", "Content-Type: application/json"]
+        if upstream.key is not None:
+            lines.append(f"Authorization: Bearer {upstream.key}")
+        self._head = ("\r\n".join(lines) + "\r\n").encode("latin-1")
+
+    def write_request(self, path: str, extra: bytes, body: bytes, stream: bool) -> bytes:
+        """A whole request. ``extra`` is header lines, each ending in CRLF."""
+        accept = b"text/event-stream" if stream else b"application/json"
+        return b"POST %b%b HTTP/1.1\r\n%bAccept: %b\r\n%bContent-Length: %d\r\n\r\n%b" % (
+            self._prefix.encode("ascii"), path.encode("ascii"), self._head, accept, extra, len(body), body
+        )  # fmt: skip
+
+
+class Call:
+    """One request to one endpoint and its answer."""
+
+    __slots__ = ("_connection", "_data", "_fresh", "_pool", "_sink", "_task", "target")
+
+    def __init__(self, pool: Pool, target: Target, data: bytes, sink: Sink) -> None:
+        self.target = target
+        self._pool = pool
+        self._data = data
+        self._sink: Sink | None = sink
+        self._connection: UpstreamConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._fresh = False
+
+    def start(self) -> None:
+        """Send on a kept connection, or on a new one."""
+        connection = self._pool.take(self.target)
+        if connection is None:
+            self._connect()
+        else:
+            self._send(connection)
+
+    def drop(self) -> None:
+        """Stop caring: the connection is closed unless its answer is already complete."""
+        self._sink = None
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.abort()
+
+    def release(self) -> None:
+        """Everything of use has arrived: let the HTTP message end by itself, so that the connection is kept."""
+        self._sink = None
+        if self._connection is not None:
+            self._pool.linger(self._connection)
+
+    def pause(self) -> None:
+        """The client does not keep up: read no more for now."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """The client keeps up again."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def _connect(self) -> None:
+        self._fresh = True
+        self._task = self._pool.loop.create_task(self._open())
+
+    async def _open(self) -> None:
+        try:
+            connection = await self._pool.connect(self.target)
+        except ssl.SSLError as error:
+            self._lost(Fault.UNREACHABLE, f"TLS: {error.reason or 'handshake failed'}")
+        except OSError as error:
+            self._lost(Fault.UNREACHABLE, error.strerror or type(error).__name__)
+        except ValueError as error:  # a host name that can not be encoded
+            self._lost(Fault.UNREACHABLE, type(error).__name__)
+        else:
+            self._task = None
+            if self._sink is None:
+                connection.abort()
+            else:
+                self._send(connection)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        sink = self._sink
+        assert sink is not None
+        connection.send(self, sink, self._data)
+        sink.on_connected()
+
+    # the connection calls these
+
+    def ended(self) -> None:
+        self._connection = None
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.on_end()
+
+    def lost(self, fault: Fault, detail: str, started: bool) -> None:
+        self._connection = None
+        if self._sink is None:
+            return
+        if not started and not self._fresh:
+            self._connect()
+        else:
+            self._lost(fault, detail)
+
+    def _lost(self, fault: Fault, detail: str) -> None:
+        self._task = None
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.on_lost(fault, detail)
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to an endpoint; idle in its target's pool or serving one call."""
+
+    __slots__ = ("_call", "_paused", "_pool", "_reader", "_transport", "idle_since_us", "target")
+
+    def __init__(self, pool: Pool, target: Target) -> None:
+        self.target = target
+        self._pool = pool
+        self._call: Call | None = None
+        self._paused = False
+        self._transport: asyncio.Transport | None = None
+        self._reader = ResponseReader(_no_head, _no_data, self._ended, pool.limits.max_header_bytes)
+        self.idle_since_us = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can take a request."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is still under way."""
+        return self._call is not None
+
+    def ignore(self) -> None:
+        """Nobody listens to the rest of this answer."""
+        self._reader.on_head = _no_head
+        self._reader.on_data = _no_data
+
+    def send(self, call: Call, sink: Sink, data: bytes) -> None:
+        """Send one request; the answer goes to the call and its sink."""
+        assert self._transport is not None
+        self._call = call
+        reader = self._reader
+        reader.reset()
+        reader.on_head = sink.on_head
+        reader.on_data = sink.on_data
+        self._transport.write(data)
+
+    def abort(self) -> None:
+        """Close at once; nobody hears of it."""
+        self._call = None
+        self.ignore()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        if self._transport is not None and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._call is None:
+            # Nobody asked: whatever this is, the connection is out of step.
+            self.abort()
+            return
+        try:
+            self._reader.feed(data)
+        except BadHttp as error:
+            call, self._call = self._call, None
+            self.abort()
+            if call is not None:
+                call.lost(Fault.MALFORMED, str(error), started=True)
+
+    def _ended(self) -> None:
+        call, self._call = self._call, None
+        self.resume()
+        self.ignore()
+        if self._reader.keep_alive:
+            self._pool.give(self)
+        elif self._transport is not None:
+            self._transport.close()
+        if call is not None:
+            call.ended()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        call, self._call = self._call, None
+        if call is None:
+            self._pool.forget(self)
+        elif self._reader.eof() and exc is None:
+            call.ended()
+        elif self._reader.headers_seen:
+            call.lost(Fault.CUT, "connection closed before the answer was whole", started=True)
+        else:
+            call.lost(Fault.RESET, "connection closed before an answer", started=self._reader.started)
+
+
+class Pool:
+    """All connections to all endpoints."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
+        self.loop = loop
+        self.limits = limits
+        self._tls = tls
+        self._targets: list[Target] = []
+        self._lingering: dict[UpstreamConnection, float] = {}
+        self._closed = False
+
+    def add(self, upstream: Upstream) -> Target:
+        """An endpoint to be called."""
+        target = Target(upstream)
+        self._targets.append(target)
+        return target
+
+    def take(self, target: Target) -> UpstreamConnection | None:
+        """The most recently used idle connection: the others may age and close."""
+        idle = target.idle
+        while idle:
+            connection = idle.pop()
+            if connection.is_open:
+                return connection
+        return None
+
+    def give(self, connection: UpstreamConnection) -> None:
+        """A connection whose answer is complete."""
+        idle = connection.target.idle
+        if self._closed or len(idle) >= self.limits.max_idle_per_upstream:
+            connection.abort()
+            return
+        connection.idle_since_us = int(self.loop.time() * 1_000_000)
+        idle.append(connection)
+
+    def linger(self, connection: UpstreamConnection) -> None:
+        """A connection whose answer is complete but for the end of its HTTP message."""
+        connection.ignore()
+        if connection.is_busy:
+            self._lingering[connection] = self.loop.time()
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """An idle connection was closed by the endpoint."""
+        try:
+            connection.target.idle.remove(connection)
+        except ValueError:
+            pass
+
+    async def connect(self, target: Target) -> UpstreamConnection:
+        """Open a connection. Raises OSError (of which ssl.SSLError is one)."""
+        tls = self._get_tls() if target.tls else None
+        _, protocol = await self.loop.create_connection(
+            lambda: UpstreamConnection(self, target),
+            target.host,
+            target.port,
+            ssl=tls,
+            server_hostname=target.server_name,
+        )
+        return protocol
+
+    def sweep(self) -> None:
+        """Close connections that have been idle, or ending, for long; called about once a second."""
+        late = self.loop.time() - LINGER_S
+        for connection in [c for c, since in self._lingering.items() if since < late or not c.is_busy]:
+            del self._lingering[connection]
+            if connection.is_busy:
+                connection.abort()
+        oldest = int(self.loop.time() * 1_000_000) - self.limits.upstream_keep_alive_us
+        for target in self._targets:
+            idle = target.idle
+            while idle and idle[0].idle_since_us < oldest:
+                idle.popleft().abort()
+
+    def close(self) -> None:
+        """Close every idle connection and keep none from now on."""
+        self._closed = True
+        for target in self._targets:
+            while target.idle:
+                target.idle.pop().abort()
+
+    def _get_tls(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            if not self._tls.get_ca_certs() and not any(_system_store()):
+                raise ssl.SSLError("no certificate authorities on this machine: install ca-certificates")
+        return self._tls
+
+
+def _system_store() -> list[str]:
+    paths = ssl.get_default_verify_paths()
+    return [p for p in (paths.cafile, paths.capath) if p]
+
+
+def _no_head(status: int, headers: dict[bytes, bytes]) -> None:
+    """An answer nobody waits for."""
+
+
+def _no_data(data: bytes) -> None:
+    """A body nobody waits for."""

@@ -1,0 +1,539 @@
+"""The fallback state machine: what happens next when something happens to an attempt.
+
+One request is a walk over candidates. The machine owns the walk and the clocks; it does no I/O. Its
+driver tells it what was seen (``begin``, ``connected``, ``first_content``, ``progress``, ``end``,
+``failed``, ``clock``, ``client_gone``) and does what it answers (``Try``, ``Wait``, ``Relay``,
+``Finish``, ``Answer``, ``Fail``, or nothing). Which candidate is best *now* is asked of a
+``Candidates`` port, so the same machine serves every kind of request and every ranking.
+
+::
+
+    IDLE -> TRYING -> COMMITTED -> DONE          first_content commits: bytes go to the client
+             |  ^        |
+             v  |        v
+           WAITING     TRYING (resuming)         a committed answer is continued, never replaced
+
+Invariants, held by a property test:
+
+* at most one attempt is live, and at most one is committed to the client at a time;
+* once committed, only the same model continues, and only where nothing delivered is contradicted;
+* an endpoint is tried again only where ``TABLE`` says so: once after a 500, 502 or reset on the
+  model's last endpoint, and after a 429 once its wait is over;
+* every path ends in exactly one of Finish, Answer, Fail or the client's leaving;
+* nothing is tried past the total deadline.
+
+``TABLE`` is the published fault table; ``docs/reference/faults.md`` shows it and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+from providerrank.rules.cells import Endpoint
+from providerrank.rules.observation import Outcome
+
+
+class Fault(enum.Enum):
+    """What was seen on an attempt that did not succeed."""
+
+    UNREACHABLE = "could not connect"
+    RESET = "the connection was reset before an answer"
+    CONNECT_TIMEOUT = "no connection in time"
+    FIRST_TOKEN_TIMEOUT = "no answer in time"
+    IDLE_TIMEOUT = "the answer stalled"
+    TOTAL_TIMEOUT = "the request's total time ran out"
+    RATE_LIMITED = "rate limited"
+    SERVER_ERROR = "server error"
+    UNAVAILABLE = "unavailable"
+    REFUSED_US = "refused our key, balance or model name"
+    CONFLICT = "could not take the request just now"
+    CONTEXT_LENGTH = "the prompt is too long for it"
+    CONTENT_POLICY = "refused the content"
+    UNSUPPORTED = "does not support something the request asks for"
+    CLIENT_ERROR = "rejected the request"
+    MALFORMED = "answered with something that is not a whole answer"
+    CUT = "the answer was cut off"
+    SCHEMA = "the answer breaks the requested schema"
+    DIVERGED = "its answer does not continue what was already delivered"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the fault table."""
+
+    outcome: Outcome
+    """What the fault says of the endpoint."""
+    next_endpoint: bool = True
+    """Another endpoint of the same model may answer."""
+    next_model: bool = True
+    """A fallback model may answer."""
+    retry_last: bool = False
+    """On the model's last endpoint: one retry after a short jittered pause."""
+    to_client: bool = False
+    """Where nobody else may or does answer, the endpoint's own refusal is the answer."""
+
+
+TABLE: Mapping[Fault, Rule] = MappingProxyType(
+    {
+        Fault.UNREACHABLE: Rule(Outcome.FAILURE),
+        Fault.RESET: Rule(Outcome.FAILURE, retry_last=True),
+        # A route that is silent once is silent again: never retried.
+        Fault.CONNECT_TIMEOUT: Rule(Outcome.FAILURE),
+        Fault.FIRST_TOKEN_TIMEOUT: Rule(Outcome.FAILURE),
+        Fault.IDLE_TIMEOUT: Rule(Outcome.FAILURE),
+        Fault.TOTAL_TIMEOUT: Rule(Outcome.FAILURE, next_endpoint=False, next_model=False),
+        Fault.RATE_LIMITED: Rule(Outcome.RATE_LIMITED),
+        Fault.SERVER_ERROR: Rule(Outcome.FAILURE, retry_last=True),
+        # 503, 504 and 529 say "too much": trying the same one again is hammering.
+        Fault.UNAVAILABLE: Rule(Outcome.FAILURE),
+        Fault.REFUSED_US: Rule(Outcome.REFUSED_US),
+        Fault.CONFLICT: Rule(Outcome.FAILURE),
+        Fault.CONTEXT_LENGTH: Rule(Outcome.NOBODYS, to_client=True),
+        Fault.CONTENT_POLICY: Rule(Outcome.NOBODYS, next_endpoint=False, next_model=False, to_client=True),
+        Fault.UNSUPPORTED: Rule(Outcome.NOBODYS, next_model=False, to_client=True),
+        Fault.CLIENT_ERROR: Rule(Outcome.NOBODYS, next_endpoint=False, next_model=False, to_client=True),
+        Fault.MALFORMED: Rule(Outcome.FAILURE),
+        Fault.CUT: Rule(Outcome.FAILURE, retry_last=True),
+        # Where every endpoint breaks the schema the last whole answer is still worth more than none.
+        Fault.SCHEMA: Rule(Outcome.SCHEMA_VIOLATION, to_client=True),
+        Fault.DIVERGED: Rule(Outcome.NOBODYS),
+    }
+)
+
+STATUS_FAULTS: Mapping[int, Fault] = MappingProxyType(
+    {
+        401: Fault.REFUSED_US,
+        402: Fault.REFUSED_US,
+        403: Fault.REFUSED_US,
+        404: Fault.REFUSED_US,
+        408: Fault.CONFLICT,
+        409: Fault.CONFLICT,
+        425: Fault.CONFLICT,
+        429: Fault.RATE_LIMITED,
+        500: Fault.SERVER_ERROR,
+        502: Fault.SERVER_ERROR,
+    }
+)
+
+
+def get_status_fault(status: int) -> Fault:
+    """The fault an HTTP status alone stands for; a 4xx body may say more (``wire.openai``)."""
+    fault = STATUS_FAULTS.get(status)
+    if fault is not None:
+        return fault
+    if status >= 500:
+        return Fault.UNAVAILABLE
+    if status >= 400:
+        return Fault.CLIENT_ERROR
+    return Fault.MALFORMED
+
+
+class Candidates(Protocol):
+    """The ranking as one request sees it, best first by the session's current view (``rules.router.Plan``)."""
+
+    model: str
+
+    def next(self, now_us: int) -> Endpoint | None:
+        """The best usable untried endpoint of the current model, now marked as tried."""
+
+    def more(self, now_us: int) -> bool:
+        """Whether anything else would be offered, on any model."""
+
+    def earliest_cooled_us(self, now_us: int) -> tuple[Endpoint, int] | None:
+        """The rate-limited endpoint of the current model that frees first, and when."""
+
+    def advance(self, now_us: int) -> bool:
+        """Go on to the next fallback model."""
+
+    def last_resort(self, now_us: int) -> Endpoint | None:
+        """An untried endpoint that is believed out, where nothing else is left."""
+
+    def require(self, features: frozenset[str] = ..., context_over: int | None = ...) -> None:
+        """Narrow what follows to endpoints with these features or a context window above this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Clocks of one request, microseconds."""
+
+    connect_us: int
+    idle_us: int
+    total_us: int
+    patience_us: int
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try on one endpoint. Times are in microseconds, None until it happens."""
+
+    endpoint: Endpoint
+    model: str
+    started_us: int
+    resuming: bool = False
+    connected_us: int | None = None
+    first_content_us: int | None = None
+    ended_us: int | None = None
+    fault: Fault | None = None
+    status: int | None = None
+    detail: str = ""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What this attempt says of its endpoint; an attempt the client walked away from says nothing."""
+        if self.fault is not None:
+            return TABLE[self.fault].outcome
+        return Outcome.NOBODYS if self.ended_us is None else Outcome.SUCCESS
+
+
+# ---- actions: what the driver is to do ---------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Try:
+    """Send the request to this endpoint, after ``pause_us``. A live attempt is dropped first."""
+
+    attempt: Attempt
+    pause_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing is live; call ``clock`` at ``until_us``."""
+
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """The live attempt is the client's now: pass on what was held and what comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The answer is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Give the client this attempt's own reply as it came."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Tell the client that it is over: an error response, or an error event where bytes were delivered."""
+
+    status: int
+    code: str
+    message: str
+    retry_after_us: int | None = None
+
+
+Action = Try | Wait | Relay | Finish | Answer | Fail
+RELAY = Relay()
+FINISH = Finish()
+
+RETRY_PAUSE_US = (50_000, 150_000)
+"""Pause before the one retry, drawn evenly: long enough for a restarting worker, short enough not to be felt."""
+
+PATIENCE_JITTER_US = 50_000
+"""Spread of wake-ups after a shared Retry-After, so that the waiting do not return as one burst."""
+
+DEFAULT_COOL_US = 1_000_000
+"""How long a 429 without Retry-After keeps an endpoint out: the shortest reset window providers use."""
+
+
+class State(enum.Enum):
+    """Where a request is."""
+
+    IDLE = enum.auto()
+    TRYING = enum.auto()
+    WAITING = enum.auto()
+    COMMITTED = enum.auto()
+    DONE = enum.auto()
+
+
+class Attempts:
+    """The machine of one request. Every method is an event; its result is what to do (None: carry on)."""
+
+    __slots__ = (
+        "_answer_us",
+        "_candidates",
+        "_cooled",
+        "_deadline_us",
+        "_first_token_us",
+        "_held",
+        "_jitter",
+        "_last",
+        "_later",
+        "_log",
+        "_patience_end_us",
+        "_retried",
+        "_timing",
+        "_waiting_for",
+        "attempt",
+        "committed",
+        "due_us",
+        "sealed",
+        "state",
+    )
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        timing: Timing,
+        first_token_us: Callable[[Endpoint, int], int],
+        jitter: Callable[[], float],
+    ) -> None:
+        """``first_token_us(endpoint, budget_us)`` is how long that endpoint may stay silent; ``jitter()`` is in [0, 1)."""
+        self._candidates = candidates
+        self._timing = timing
+        self._first_token_us = first_token_us
+        self._jitter = jitter
+        self._log: list[Attempt] = []
+        self._later: list[Endpoint] = []
+        self._retried: str | None = None
+        self._held: Attempt | None = None
+        self._waiting_for: Endpoint | None = None
+        self._patience_end_us: int | None = None
+        self._cooled: int | None = None
+        self._deadline_us = 0
+        self._last: Attempt | None = None
+        self.state = State.IDLE
+        self.attempt: Attempt | None = None
+        self.committed = False
+        self.sealed = False
+        """Set by the driver once something was delivered that nothing can continue (tool-call deltas, several choices)."""
+        self.due_us = 0
+        """When ``clock`` wants to be called next. The driver may call late or early, never needs to call often."""
+
+    @property
+    def log(self) -> list[Attempt]:
+        """Every attempt so far, in order; the last one may be live."""
+        return self._log
+
+    # ---- events --------------------------------------------------------------------------------------------------
+
+    def begin(self, now_us: int) -> Action:
+        """The request is here."""
+        self._deadline_us = now_us + self._timing.total_us
+        return self._next(now_us, None)
+
+    def connected(self, now_us: int) -> None:
+        """The live attempt has its connection: the connect clock stops, the first-token clock runs."""
+        attempt = self.attempt
+        if attempt is None:
+            return
+        attempt.connected_us = now_us
+        deadline = self._deadline_us
+        if self._candidates.more(now_us) or self._later:
+            # The last candidate left is given all the time there is: nobody else would answer sooner.
+            deadline = min(deadline, attempt.started_us + self._first_token_us(attempt.endpoint, deadline - now_us))
+        self.due_us = deadline
+
+    def first_byte(self, now_us: int) -> None:
+        """The answer has begun, but is not committed to before it is whole: from here on it may stall, not be late."""
+        attempt = self.attempt
+        if attempt is not None and attempt.first_content_us is None:
+            attempt.first_content_us = now_us
+            self.due_us = min(self._deadline_us, now_us + self._timing.idle_us)
+
+    def first_content(self, now_us: int) -> Action | None:
+        """Something worth delivering arrived: commit to this attempt."""
+        attempt = self.attempt
+        if attempt is None:
+            return None
+        if attempt.first_content_us is None:
+            attempt.first_content_us = now_us
+        self.state = State.COMMITTED
+        self.committed = True
+        self.due_us = min(self._deadline_us, now_us + self._timing.idle_us)
+        return RELAY
+
+    def progress(self, now_us: int) -> None:
+        """Bytes of the answer arrived: the idle clock starts anew (once an answer has begun)."""
+        attempt = self.attempt
+        if attempt is not None and attempt.first_content_us is not None:
+            self.due_us = min(self._deadline_us, now_us + self._timing.idle_us)
+
+    def end(self, now_us: int) -> Action | None:
+        """The live attempt's answer is complete and well-formed."""
+        attempt = self.attempt
+        if attempt is None:
+            return None
+        attempt.ended_us = now_us
+        self.attempt = None
+        self.state = State.DONE
+        return FINISH
+
+    def failed(
+        self,
+        now_us: int,
+        fault: Fault,
+        *,
+        status: int | None = None,
+        detail: str = "",
+        cool_until_us: int | None = None,
+        features: frozenset[str] = frozenset(),
+    ) -> Action | None:
+        """The live attempt failed. ``cool_until_us``: end of its 429; ``features``: what an UNSUPPORTED one lacks."""
+        attempt = self.attempt
+        if attempt is None:
+            return None
+        attempt.ended_us = now_us
+        attempt.fault = fault
+        attempt.status = status
+        attempt.detail = detail
+        self.attempt = None
+        self._last = attempt
+        rule = TABLE[fault]
+        if fault is Fault.RATE_LIMITED and cool_until_us is not None:
+            self._cooled = cool_until_us if self._cooled is None else min(self._cooled, cool_until_us)
+        if rule.to_client and not self.committed:
+            self._held = attempt
+            if not rule.next_endpoint:
+                return self._give(attempt)
+        if fault is Fault.CONTEXT_LENGTH:
+            self._candidates.require(context_over=attempt.endpoint.context_window)
+        elif fault is Fault.UNSUPPORTED and features:
+            self._candidates.require(features=features)
+        if self.committed and self.sealed:
+            return self._fail(now_us)
+        return self._next(now_us, attempt)
+
+    def clock(self, now_us: int) -> Action | None:
+        """Time passed. Does nothing before ``due_us``."""
+        if now_us < self.due_us or self.state is State.DONE:
+            return None
+        if self.state is State.WAITING:
+            endpoint, self._waiting_for = self._waiting_for, None
+            if endpoint is None or now_us >= self._deadline_us:
+                return self._fail(now_us)
+            return self._try(now_us, endpoint)
+        attempt = self.attempt
+        if attempt is None:
+            return None
+        if now_us >= self._deadline_us:
+            fault = Fault.TOTAL_TIMEOUT
+        elif attempt.connected_us is None:
+            fault = Fault.CONNECT_TIMEOUT
+        elif attempt.first_content_us is None:
+            fault = Fault.FIRST_TOKEN_TIMEOUT
+        else:
+            fault = Fault.IDLE_TIMEOUT
+        return self.failed(now_us, fault)
+
+    def client_gone(self, now_us: int) -> None:
+        """The client left: whatever was live is dropped and counts against nobody."""
+        del now_us
+        self.attempt = None
+        self.state = State.DONE
+
+    # ---- the walk ------------------------------------------------------------------------------------------------
+
+    def _next(self, now_us: int, failed: Attempt | None) -> Action:
+        if now_us >= self._deadline_us:
+            return self._fail(now_us)
+        rule = TABLE[failed.fault] if failed is not None and failed.fault is not None else None
+        if rule is not None and not rule.next_endpoint:
+            return self._fail(now_us)
+        while True:
+            endpoint = self._choose(now_us)
+            if endpoint is not None:
+                return self._try(now_us, endpoint)
+            if failed is not None and rule is not None and rule.retry_last and self._retried != failed.model:
+                self._retried = failed.model
+                low, high = RETRY_PAUSE_US
+                return self._try(now_us, failed.endpoint, low + int(self._jitter() * (high - low)))
+            waiting = self._wait(now_us)
+            if waiting is not None:
+                return waiting
+            if self.committed or (rule is not None and not rule.next_model):
+                return self._fail(now_us)
+            if not self._candidates.advance(now_us):
+                break
+            failed, self._patience_end_us = None, None
+        endpoint = self._candidates.last_resort(now_us)
+        return self._fail(now_us) if endpoint is None else self._try(now_us, endpoint)
+
+    def _choose(self, now_us: int) -> Endpoint | None:
+        """The best candidate; to continue a delivered answer, one that can be prefilled comes before one that can not."""
+        if not self.committed:
+            return self._candidates.next(now_us)
+        while (endpoint := self._candidates.next(now_us)) is not None:
+            if "prefill" in endpoint.features:
+                return endpoint
+            self._later.append(endpoint)
+        return self._later.pop(0) if self._later else None
+
+    def _wait(self, now_us: int) -> Action | None:
+        """Wait for the model's first endpoint to cool down, if that is within patience."""
+        cooled = self._candidates.earliest_cooled_us(now_us)
+        if cooled is None:
+            return None
+        endpoint, free_us = cooled
+        self._cooled = free_us if self._cooled is None else min(self._cooled, free_us)
+        if self._patience_end_us is None:
+            self._patience_end_us = now_us + self._timing.patience_us
+        if free_us > min(self._patience_end_us, self._deadline_us):
+            return None
+        self.state = State.WAITING
+        self._waiting_for = endpoint
+        self.due_us = free_us + int(self._jitter() * PATIENCE_JITTER_US)
+        return Wait(self.due_us)
+
+    def _try(self, now_us: int, endpoint: Endpoint, pause_us: int = 0) -> Try:
+        start = now_us + pause_us
+        attempt = Attempt(endpoint, self._candidates.model, start, self.committed)
+        self.attempt = attempt
+        self._log.append(attempt)
+        self.state = State.TRYING
+        self.due_us = min(self._deadline_us, start + self._timing.connect_us)
+        return Try(attempt, pause_us)
+
+    def _give(self, attempt: Attempt) -> Answer:
+        self.state = State.DONE
+        return Answer(attempt)
+
+    def _fail(self, now_us: int) -> Answer | Fail:
+        if self._held is not None and not self.committed:
+            return self._give(self._held)
+        self.state = State.DONE
+        faults = [a.fault for a in self._log if a.fault is not None]
+        retry_after = None if self._cooled is None else max(0, self._cooled - now_us)
+        status, code = compute_failure(faults, now_us >= self._deadline_us, retry_after is not None)
+        return Fail(status, code, describe(self._log, self._candidates.model, retry_after), retry_after)
+
+
+def compute_failure(faults: list[Fault], out_of_time: bool, rate_limited: bool) -> tuple[int, str]:
+    """Status and code of the one error that stands for all attempts.
+
+    429 where rate limits alone are to blame (the client's own retry logic then does the right thing),
+    504 where time ran out, 503 where nothing could be tried, 502 otherwise.
+    """
+    silent = {Fault.CONNECT_TIMEOUT, Fault.FIRST_TOKEN_TIMEOUT, Fault.IDLE_TIMEOUT, Fault.TOTAL_TIMEOUT}
+    if rate_limited and all(f is Fault.RATE_LIMITED for f in faults):
+        return 429, "rate_limit_exceeded"
+    if out_of_time or (faults and all(f in silent for f in faults)):
+        return 504, "upstream_timeout"
+    if not faults:
+        return 503, "no_endpoint_available"
+    return 502, "all_endpoints_failed"
+
+
+def describe(log: list[Attempt], model: str, retry_after_us: int | None) -> str:
+    """One sentence that names each attempt and why it failed."""
+    later = "" if retry_after_us is None else f" The first rate limit ends in {retry_after_us / 1e6:.1f} s."
+    if not log:
+        return f"No endpoint of {model} can be tried now.{later}"
+    parts = []
+    for attempt in log:
+        why = "abandoned" if attempt.fault is None else attempt.fault.value
+        status = "" if attempt.status is None else f" (HTTP {attempt.status})"
+        parts.append(f"{attempt.endpoint.id}: {why}{status}")
+    return f"Every endpoint failed after {len(log)} attempt{'s' if len(log) > 1 else ''}: {'; '.join(parts)}.{later}"

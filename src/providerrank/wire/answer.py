@@ -1,0 +1,163 @@
+"""An answer of OpenAI's HTTP API: is it whole, what did it use, and how one stream's events become another's."""
+
+from __future__ import annotations
+
+import msgspec
+
+from providerrank.wire.errors import Malformed
+from providerrank.wire.raw import Raw, is_present, shorten
+
+_encoder = msgspec.json.Encoder()
+_any = msgspec.json.Decoder()
+
+
+class Usage(msgspec.Struct):
+    """Tokens an endpoint says it used; None where it does not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | list[Raw] | None = None
+    tool_calls: list[Raw] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    function_call: Raw = Raw()
+    audio: Raw = Raw()
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class Reply(msgspec.Struct):
+    """A whole answer, as far as judging it needs."""
+
+    choices: list[_Choice] | None = None
+    usage: Usage | None = None
+    error: Raw = Raw()
+
+    @property
+    def text(self) -> str:
+        """The first choice's text; empty where it has none."""
+        if not self.choices:
+            return ""
+        choice = self.choices[0]
+        content = choice.text if choice.message is None else choice.message.content
+        return content if isinstance(content, str) else ""
+
+
+_reply = msgspec.json.Decoder(Reply)
+
+
+def read_reply(body: bytes) -> Reply:
+    """Judge a 200 answer to a request that was not streamed. Raises Malformed, saying what is wrong with it."""
+    if not body:
+        raise Malformed("empty body")
+    try:
+        reply = _reply.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Malformed("not a JSON answer") from None
+    if is_present(reply.error):
+        raise Malformed(f"error object: {shorten(bytes(reply.error))}")
+    if not reply.choices:
+        raise Malformed("no choices")
+    for choice in reply.choices:
+        if choice.finish_reason == "error":
+            raise Malformed("finish reason 'error'")
+        if choice.finish_reason is None and not _says_something(choice):
+            raise Malformed("an empty choice without a finish reason")
+    return reply
+
+
+def _says_something(choice: _Choice) -> bool:
+    message = choice.message
+    if message is None:
+        return bool(choice.text)
+    return bool(
+        message.content or message.tool_calls or message.refusal or message.reasoning_content or message.reasoning
+    ) or (is_present(message.function_call) or is_present(message.audio))
+
+
+class Delta(msgspec.Struct):
+    """What one stream event adds to a choice."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Raw] | None = None
+    function_call: Raw = Raw()
+
+
+class StreamChoice(msgspec.Struct):
+    """One choice of one stream event: ``delta`` of a chat, ``text`` of a completion."""
+
+    delta: Delta | None = None
+    text: str | None = None
+    index: int = 0
+    finish_reason: str | None = None
+
+
+class StreamEvent(msgspec.Struct):
+    """One event of a stream, as far as relaying it needs."""
+
+    id: str | None = None
+    choices: list[StreamChoice] | None = None
+    usage: Usage | None = None
+    error: Raw = Raw()
+
+
+_event = msgspec.json.Decoder(StreamEvent)
+
+
+def read_event(payload: bytes) -> StreamEvent:
+    """One stream event. Raises Malformed where it is not JSON of the right shape."""
+    try:
+        return _event.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Malformed("a stream event is not a JSON event") from None
+
+
+def rewrite_event(payload: bytes, *, event_id: str | None, content: str | None, reasoning: str | None) -> bytes:
+    """A stream event of a continuing endpoint as part of the first one's stream: its id, and the text that is new.
+
+    ``content`` and ``reasoning`` replace the first choice's text; None leaves it as it is.
+    """
+    event = _any.decode(payload)
+    if event_id is not None:
+        event["id"] = event_id
+    choices = event.get("choices")
+    if choices:
+        choice = choices[0]
+        delta = choice.get("delta")
+        if delta is None:
+            if content is not None:
+                choice["text"] = content
+        else:
+            delta.pop("role", None)
+            if content is not None:
+                delta["content"] = content
+            if reasoning is not None:
+                name = "reasoning_content" if "reasoning_content" in delta else "reasoning"
+                delta[name] = reasoning
+    return _encoder.encode(event)
+
+
+def write_usage_event(template: bytes | None, prompt_tokens: int, completion_tokens: int) -> bytes:
+    """The usage event an endpoint left out, in the shape of its own last event ``template``."""
+    event: dict[str, object] = {}
+    if template is not None:
+        decoded = _any.decode(template)
+        event = {k: decoded[k] for k in ("id", "object", "created", "model", "system_fingerprint") if k in decoded}
+    event["choices"] = []
+    event["usage"] = {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+    return _encoder.encode(event)

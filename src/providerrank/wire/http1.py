@@ -1,0 +1,261 @@
+"""HTTP/1.1 messages, sans-I/O, around httptools (llhttp): bytes in, requests or response parts out.
+
+Only what a gateway of JSON APIs needs: bodies with a length or chunked, keep-alive, ``Expect``.
+llhttp is strict by default and rejects what request smuggling is made of (both length headers, bad
+chunk sizes, bare line ends in heads, NUL bytes); this module adds the bounds it does not have.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import httptools
+
+from providerrank.wire.errors import BadHttp, TooLarge
+
+REASONS = {
+    200: b"OK",
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    402: b"Payment Required",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    409: b"Conflict",
+    411: b"Length Required",
+    413: b"Content Too Large",
+    415: b"Unsupported Media Type",
+    422: b"Unprocessable Content",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+}
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Request:
+    """One request, head first and then its body. ``body`` is whole once the reader hands the request out."""
+
+    __slots__ = ("body", "headers", "keep_alive", "method", "path", "version")
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.path = b""
+        self.version = "1.1"
+        self.headers: dict[bytes, bytes] = {}
+        self.body = b""
+        self.keep_alive = True
+
+
+class RequestReader:
+    """Reads requests off one connection. ``requests`` holds those that are whole, oldest first.
+
+    Raises BadHttp (400, close) or TooLarge (413 or 431, close). ``wants_continue`` is True while a client
+    waits for our word before it sends its body. A repeated header keeps its first value, but for the two
+    that decide a message's length, which llhttp itself rejects when repeated.
+    """
+
+    __slots__ = ("_chunks", "_current", "_head_bytes", "_in_head", "_max_body", "_max_head", "_parser", "_path", "_size",
+                 "busy", "requests", "wants_continue")  # fmt: skip
+
+    def __init__(self, max_head: int, max_body: int) -> None:
+        self._max_head = max_head
+        self._max_body = max_body
+        self._parser = httptools.HttpRequestParser(self)
+        self._current: Request | None = None
+        self._chunks: list[bytes] = []
+        self._path = b""
+        self._size = 0
+        self._head_bytes = 0
+        self._in_head = True
+        self.requests: deque[Request] = deque()
+        self.wants_continue = False
+        self.busy = False
+        """Part of a request has arrived and the rest has not."""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they arrived."""
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # "Upgrade: h2c" is an offer we decline by answering in HTTP/1.1; but what follows
+            # the head was not parsed as a body, so the connection can not go on.
+            raise BadHttp("protocol upgrades are not supported here: send the request without Upgrade") from None
+        except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
+            cause = error.__context__
+            if isinstance(cause, (TooLarge, BadHttp)):
+                raise cause from None
+            raise BadHttp("the request is not valid HTTP/1.1") from None
+        if self._in_head and self._head_bytes > self._max_head:
+            raise TooLarge(431, f"the request's head exceeds {self._max_head} bytes")
+
+    # httptools calls these
+
+    def on_message_begin(self) -> None:
+        self._current = Request()
+        self._path = b""
+        self._chunks = []
+        self._size = 0
+        self.busy = True
+
+    def on_url(self, url: bytes) -> None:
+        self._path += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        assert self._current is not None
+        self._current.headers.setdefault(name.lower(), value)
+
+    def on_headers_complete(self) -> None:
+        request = self._current
+        assert request is not None
+        request.method = self._parser.get_method()
+        request.version = self._parser.get_http_version()
+        request.keep_alive = self._parser.should_keep_alive()
+        request.path = self._path
+        length = request.headers.get(b"content-length")
+        if length is not None and int(length) > self._max_body:
+            raise TooLarge(413, f"the request body has {int(length)} bytes; at most {self._max_body} are taken")
+        self._in_head = False
+        self._head_bytes = 0
+        expect = request.headers.get(b"expect")
+        self.wants_continue = expect is not None and expect.lower() == b"100-continue"
+
+    def on_body(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size > self._max_body:
+            raise TooLarge(413, f"the request body exceeds {self._max_body} bytes")
+        self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        request = self._current
+        assert request is not None
+        chunks = self._chunks
+        request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._chunks = []
+        self._current = None
+        self._in_head = True
+        self.busy = False
+        self.wants_continue = False
+        self.requests.append(request)
+
+
+class ResponseReader:
+    """Reads one response after another off one upstream connection and calls back as parts arrive.
+
+    ``on_head(status, headers)``, ``on_data(bytes)``, ``on_end()``. Interim 1xx answers are passed over. A body with
+    neither length nor chunks ends with the connection: ``eof`` then says whether the message was whole.
+    """
+
+    __slots__ = ("_head_bytes", "_headers", "_in_head", "_interim", "_max_head", "_parser", "_until_close", "headers_seen",
+                 "keep_alive", "on_data", "on_end", "on_head", "started")  # fmt: skip
+
+    def __init__(
+        self,
+        on_head: Callable[[int, dict[bytes, bytes]], None],
+        on_data: Callable[[bytes], None],
+        on_end: Callable[[], None],
+        max_head: int = 64 * 1024,
+    ) -> None:
+        self.on_head = on_head
+        self.on_data = on_data
+        self.on_end = on_end
+        self._max_head = max_head
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[bytes, bytes] = {}
+        self._head_bytes = 0
+        self._in_head = True
+        self._interim = False
+        self._until_close = False
+        self.started = False
+        self.headers_seen = False
+        self.keep_alive = False
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they arrived. Raises BadHttp where they are not an HTTP/1.1 response."""
+        self.started = True
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise BadHttp("the endpoint switched protocols") from None
+        except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
+            cause = error.__context__
+            if isinstance(cause, httptools.HttpParserError) or cause is None:
+                raise BadHttp("not an HTTP/1.1 response") from None
+            raise cause from None
+        if self._in_head and self._head_bytes > self._max_head:
+            raise BadHttp(f"the response's head exceeds {self._max_head} bytes")
+
+    def eof(self) -> bool:
+        """The connection ended. True: that is how this response ends; False: it was cut off."""
+        return self.headers_seen and self._until_close
+
+    # httptools calls these
+
+    def on_message_begin(self) -> None:
+        self._headers = {}
+        self._interim = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.setdefault(name.lower(), value)
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._interim = True
+            return
+        headers = self._headers
+        self._in_head = False
+        self._head_bytes = 0
+        self.headers_seen = True
+        self.keep_alive = self._parser.should_keep_alive()
+        self._until_close = (
+            b"content-length" not in headers and b"transfer-encoding" not in headers and status not in (204, 304)
+        )
+        self.on_head(status, headers)
+
+    def on_body(self, body: bytes) -> None:
+        self.on_data(body)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            return
+        self._in_head = True
+        self.on_end()
+
+    def reset(self) -> None:
+        """A new request is about to be sent on this connection."""
+        self.started = False
+        self.headers_seen = False
+        self._until_close = False
+
+
+def write_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """A response head. Values come from us or were cleaned by ``clean_value``."""
+    reason = REASONS.get(status, b"Status")
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
+    lines += [b"%b: %b\r\n" % pair for pair in headers]
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def write_chunk(data: bytes) -> bytes:
+    """``data`` as one chunk of a chunked body; data is not empty."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def clean_value(value: bytes, limit: int = 128) -> bytes | None:
+    """``value`` if it can stand in a header of ours as it is (printable ASCII, short), else None."""
+    if 0 < len(value) <= limit and value.isascii() and value.decode("ascii").isprintable():
+        return value
+    return None

@@ -1,0 +1,249 @@
+"""A request to OpenAI's HTTP API, read as far as routing needs it.
+
+It is taken apart only at its top level: each field stays the bytes the client sent (``msgspec.Raw``), so
+prompts are neither understood nor changed. ``Intake.body`` puts the fields together again with the
+endpoint's own model name and without the fields that were meant for us (``models``, ``provider``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+from providerrank.rules.ask import Preferences
+from providerrank.rules.cells import CHAT, JSON, LONG_CONTEXT, TOOLS, Price
+from providerrank.rules.params import PARAMS
+from providerrank.wire.errors import BadRequest
+from providerrank.wire.raw import Raw, is_null_or, starts_with
+
+CHAT_API = "chat"
+TEXT_API = "completions"
+
+PATHS = {b"/v1/chat/completions": CHAT_API, b"/v1/completions": TEXT_API}
+UPSTREAM_PATHS = {CHAT_API: "/chat/completions", TEXT_API: "/completions"}
+
+PROMPT_FIELDS = {CHAT_API: "messages", TEXT_API: "prompt"}
+
+_fields = msgspec.json.Decoder(dict[str, Raw])
+_str = msgspec.json.Decoder(str)
+_bool = msgspec.json.Decoder(bool | None)
+_int = msgspec.json.Decoder(int | None)
+_strs = msgspec.json.Decoder(list[str] | None)
+_encoder = msgspec.json.Encoder()
+INCLUDE_USAGE = Raw(b'{"include_usage":true}')
+
+
+class MaxPrice(msgspec.Struct):
+    """OpenRouter's ``provider.max_price``: USD per million tokens."""
+
+    prompt: float | None = None
+    completion: float | None = None
+
+
+class ProviderObject(msgspec.Struct):
+    """OpenRouter's ``provider`` object, the part that is about routing. Other keys are ignored."""
+
+    order: list[str] = []
+    only: list[str] = []
+    ignore: list[str] = []
+    sort: Literal["price", "throughput", "latency"] | None = None
+    max_price: MaxPrice | None = None
+    allow_fallbacks: bool = True
+    require_parameters: bool = False
+
+
+class _Format(msgspec.Struct):
+    type: str = "text"
+    json_schema: dict[str, Raw] | None = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class Message(msgspec.Struct, omit_defaults=True):
+    """One message of a conversation, as far as continuing it needs."""
+
+    role: str
+    content: str
+
+
+_provider = msgspec.json.Decoder(ProviderObject | None)
+_format = msgspec.json.Decoder(_Format | None)
+_stream_options = msgspec.json.Decoder(_StreamOptions | None)
+_list = msgspec.json.Decoder(list[Raw])
+
+BYTES_PER_TOKEN = 4
+"""Of English text under the tokenizers in use; only for estimates that are held against limits with slack."""
+
+
+class Intake:
+    """One API request, read as far as routing needs it."""
+
+    __slots__ = ("api", "features", "fields", "input_tokens", "model", "models", "output_tokens", "preferences", "schema",
+                 "seals", "stream", "task", "wants_usage")  # fmt: skip
+
+    def __init__(self, api: str, fields: dict[str, Raw], model: str) -> None:
+        self.api = api
+        self.fields = fields
+        self.model = model
+        self.models: tuple[str, ...] = ()
+        self.stream = False
+        self.wants_usage = False
+        self.task = CHAT
+        self.features: frozenset[str] = _NO_FEATURES
+        self.input_tokens = 0
+        self.output_tokens: int | None = None
+        self.preferences: Preferences | None = None
+        self.schema: bytes | None = None
+        """The JSON schema the answer must obey, where the request set one."""
+        self.seals = False
+        """The answer can not be continued elsewhere once part of it is delivered (several choices, logprobs)."""
+
+    def body(self, upstream_model: str, usage: bool = True) -> bytes:
+        """The request for an endpoint that calls the model ``upstream_model``.
+
+        A stream is asked to end with its usage, whether the client asked or not: billed tokens are
+        held against counted ones. The extra event is not passed on to a client that did not ask.
+        """
+        fields = dict(self.fields)
+        fields["model"] = Raw(_encoder.encode(upstream_model))
+        if self.stream and usage and not self.wants_usage:
+            fields["stream_options"] = INCLUDE_USAGE
+        return _encoder.encode(fields)
+
+    def continuation(self, upstream_model: str, delivered: str) -> bytes:
+        """The request that makes an endpoint go on after ``delivered``, by a final assistant message."""
+        fields = dict(self.fields)
+        fields["model"] = Raw(_encoder.encode(upstream_model))
+        fields["stream_options"] = INCLUDE_USAGE
+        if self.api == TEXT_API:
+            prompt = _str.decode(fields["prompt"])
+            fields["prompt"] = Raw(_encoder.encode(prompt + delivered))
+        else:
+            messages = _list.decode(fields["messages"])
+            messages.append(Raw(_encoder.encode(Message("assistant", delivered))))
+            fields["messages"] = Raw(_encoder.encode(messages))
+        for name in ("max_tokens", "max_completion_tokens"):
+            if name in fields and (limit := _int.decode(fields[name])) is not None:
+                left = max(1, limit - len(delivered.encode()) // BYTES_PER_TOKEN)
+                fields[name] = Raw(_encoder.encode(left))
+        return _encoder.encode(fields)
+
+
+_NO_FEATURES: frozenset[str] = frozenset()
+_TOOLS = frozenset({"tools"})
+
+
+T = TypeVar("T")
+
+
+def _typed(fields: dict[str, Raw], name: str, decoder: msgspec.json.Decoder[T], expected: str) -> T:
+    try:
+        return decoder.decode(fields[name])
+    except msgspec.MsgspecError as error:
+        where = str(error).partition(" - at `$")[2].rstrip("`")
+        raise BadRequest(f"'{name}{where}' is not {expected}", param=name, code="invalid_type") from None
+
+
+def read_request(api: str, body: bytes) -> Intake:
+    """Take an API request apart. Raises BadRequest, whose message names the field and what it should be."""
+    try:
+        fields = _fields.decode(body)
+    except msgspec.ValidationError:
+        raise BadRequest("the request body is not a JSON object") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadRequest("the request body is not valid JSON") from None
+    if "model" not in fields:
+        raise BadRequest(
+            "'model' is missing: name the model to route", param="model", code="missing_required_parameter"
+        )
+    model = _typed(fields, "model", _str, "a string")
+    intake = Intake(api, fields, model)
+    prompt_field = PROMPT_FIELDS[api]
+    prompt = fields.get(prompt_field)
+    if prompt is None:
+        raise BadRequest(f"'{prompt_field}' is missing", param=prompt_field, code="missing_required_parameter")
+    prompt_bytes = memoryview(prompt).nbytes
+    if api == CHAT_API and (prompt_bytes < 3 or not starts_with(prompt, b"[")):
+        raise BadRequest("'messages' is not a list with at least one message", param="messages", code="invalid_type")
+    intake.input_tokens = prompt_bytes // BYTES_PER_TOKEN
+    if "stream" in fields:
+        intake.stream = _typed(fields, "stream", _bool, "true or false") is True
+    for name in ("max_completion_tokens", "max_tokens"):
+        if name in fields:
+            limit = _typed(fields, name, _int, "a whole number")
+            if limit is not None:
+                if limit < 0:
+                    raise BadRequest(f"'{name}' is {limit}; it must be at least 1", param=name, code="invalid_value")
+                intake.output_tokens = limit
+                break
+    if len(fields) > 2:
+        _read_rest(intake, fields, prompt)
+    if intake.task is CHAT and intake.input_tokens > PARAMS.long_context_tokens:
+        intake.task = LONG_CONTEXT
+    return intake
+
+
+def _read_rest(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
+    """The optional fields that decide where a request may go."""
+    features: set[str] = set()
+    if "models" in fields:
+        names = _typed(fields, "models", _strs, "a list of model names")
+        intake.models = tuple(names or ())
+        del fields["models"]
+    if "provider" in fields:
+        provider = _typed(fields, "provider", _provider, "a provider object")
+        if provider is not None:
+            intake.preferences = read_preferences(provider)
+        del fields["provider"]
+    if "stream_options" in fields:
+        options = _typed(fields, "stream_options", _stream_options, "an object")
+        intake.wants_usage = options is not None and options.include_usage is True
+    if "tools" in fields and starts_with(fields["tools"], b"[") and not is_null_or(fields["tools"], b"[]"):
+        features.add("tools")
+        intake.task = TOOLS
+    if "response_format" in fields:
+        wanted = _typed(fields, "response_format", _format, "an object with a type")
+        if wanted is not None and wanted.type == "json_schema":
+            features.add("json_schema")
+            if intake.task is CHAT:
+                intake.task = JSON
+            if wanted.json_schema is not None and "schema" in wanted.json_schema:
+                intake.schema = bytes(wanted.json_schema["schema"])
+    if "logprobs" in fields and not is_null_or(fields["logprobs"], b"false", b"0"):
+        features.add("logprobs")
+        intake.seals = True
+    if "n" in fields and not is_null_or(fields["n"], b"1"):
+        intake.seals = True
+    if b'"image_url"' in bytes(prompt):
+        features.add("vision")
+        # An inline image is counted by its pixels, not by the length of its base64: no estimate is better than a wild one.
+        intake.input_tokens = 0
+    if features:
+        intake.features = frozenset(features)
+
+
+def read_preferences(provider: ProviderObject) -> Preferences:
+    """OpenRouter's ``provider`` object as the ranking takes it."""
+    cap = provider.max_price
+    max_price = None
+    if cap is not None and (cap.prompt is not None or cap.completion is not None):
+        max_price = Price.from_usd(
+            _UNLIMITED_USD if cap.prompt is None else cap.prompt,
+            _UNLIMITED_USD if cap.completion is None else cap.completion,
+        )
+    return Preferences(
+        order=tuple(provider.order),
+        only=tuple(provider.only),
+        ignore=tuple(provider.ignore),
+        sort=provider.sort,
+        max_price=max_price,
+        allow_fallbacks=provider.allow_fallbacks,
+        require_parameters=provider.require_parameters,
+    )
+
+
+_UNLIMITED_USD = 1e9
+"""Stands for the side of a ``max_price`` that was not given."""

@@ -1,0 +1,88 @@
+"""Server-sent events, incrementally: bytes in, whole events out.
+
+The rules are those of the HTML standard's event stream (lines end in LF, CRLF or CR; a blank line ends
+an event; a line that starts with a colon is a comment; several ``data`` lines are joined by LF), for
+the fields that language-model APIs use: ``data`` and ``event``. ``id`` and ``retry`` carry nothing there.
+
+The common case, one or more whole ``data: {...}`` events in one read, costs one ``split``.
+"""
+
+from __future__ import annotations
+
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+"""An event longer than this is not a token of an answer; it is somebody filling our memory."""
+
+
+class EventTooLong(ValueError):
+    """An event did not end within ``MAX_EVENT_BYTES``."""
+
+
+class EventReader:
+    """Cuts a byte stream into events. ``feed`` returns the ``data`` of each event that is now whole.
+
+    An event with no ``data`` line (a comment, a keep-alive) yields nothing.
+    """
+
+    __slots__ = ("_carriage", "_rest")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._carriage = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes as they arrived, return the payloads of the events they complete."""
+        if self._carriage or b"\r" in data:
+            data = self._fold(data)
+        if self._rest:
+            data = self._rest + data
+        if data.endswith(b"\n\n"):
+            self._rest = b""
+            blocks = data.split(b"\n\n")
+        else:
+            blocks = data.split(b"\n\n")
+            self._rest = blocks[-1]
+            if len(self._rest) > MAX_EVENT_BYTES:
+                raise EventTooLong(f"an event exceeds {MAX_EVENT_BYTES} bytes")
+        blocks.pop()
+        events = []
+        for block in blocks:
+            if block[:6] == b"data: " and b"\n" not in block:
+                events.append(block[6:])
+            else:
+                payload = read_block(block)
+                if payload is not None:
+                    events.append(payload)
+        return events
+
+    def close(self) -> bytes | None:
+        """The stream ended: the payload of a last event that no blank line ended, if there is one."""
+        rest, self._rest = self._rest, b""
+        return read_block(rest) if rest else None
+
+    def _fold(self, data: bytes) -> bytes:
+        """CRLF and CR to LF; a CR at the end of a read may be half of a CRLF."""
+        if self._carriage:
+            data = b"\r" + data
+        self._carriage = data.endswith(b"\r")
+        if self._carriage:
+            data = data[:-1]
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def read_block(block: bytes) -> bytes | None:
+    """The ``data`` of one event's lines, or None where it has none."""
+    lines = []
+    for line in block.split(b"\n"):
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            lines.append(value[1:] if value[:1] == b" " else value)
+    return b"\n".join(lines) if lines else None
+
+
+def write_event(payload: bytes) -> bytes:
+    """One event whose data is ``payload`` (which holds no line end)."""
+    return b"data: " + payload + b"\n\n"
+
+
+DONE = b"[DONE]"
+"""The payload that ends an OpenAI stream."""
