@@ -18,7 +18,7 @@ from providerrank.sim.faults import Fault, Play
 from providerrank.sim.llama_relay import Manners
 
 MODEL = "smollm2-135m"
-CAP_USD = Price.from_usd(1.0, 2.0)
+CAP = Price.from_usd(1.0, 2.0)
 """The demo's buyer pays at most this per million tokens; every seller is under it, the dearest just."""
 
 
@@ -49,8 +49,8 @@ class Mishap(enum.StrEnum):
 
     KILLED = "killed"
     RATE_LIMITED = "rate-limiting"
-    CUTTING = "cutting streams"
-    FAILING = "answering 500"
+    CUTTING = "cutting"
+    FAILING = "failing"
 
 
 PLAYS = {

@@ -58,23 +58,22 @@ def format_failure(last_failure: tuple[float, str] | None) -> str:
     if last_failure is None:
         return "-"
     ago_s, label = last_failure
-    return f"{label} {ago_s:.0f}s" if ago_s < 100 else f"{label} {ago_s / 60:.0f}m"
+    age = f"{ago_s:.0f}s" if ago_s < 100 else f"{ago_s / 60:.0f}m"
+    return f"{age} {label.replace('_', ' ')}"
 
 
 def render_table(rows: Sequence[Row], title: str) -> Table:
     """The ranking, best first, at most WIDTH columns wide."""
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, width=WIDTH
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=0, width=WIDTH)
     table.add_column("#", justify="right", width=1)
     table.add_column("endpoint", width=8, no_wrap=True)
     table.add_column("score", justify="right", width=5)
-    table.add_column("TTFT", justify="right", width=7)
-    table.add_column("rely", justify="right", width=5)
-    table.add_column("$/M in/out", justify="right", width=10)
+    table.add_column("TTFT", justify="right", width=8)
+    table.add_column("rely", justify="right", width=6)
+    table.add_column("$/M token", justify="right", width=9)
     table.add_column("fly", justify="right", width=3)
     table.add_column("last failure", no_wrap=True, ratio=1)
-    table.add_column("now", no_wrap=True, width=15)
+    table.add_column("now", no_wrap=True, width=13)
     for row in rows:
         is_fresh = row.last_failure is not None and row.last_failure[0] < FRESH_S
         table.add_row(
@@ -113,8 +112,8 @@ def format_row(row: Row) -> str:
     reliability = "-" if row.reliability is None else f"{row.reliability:.1%}"
     doing = f"  [{row.doing}]" if row.doing else ""
     return (
-        f"  {rank} {row.name:8} {score:>5} {format_ms(row.ttft_us):>7} {reliability:>6} {format_price(row.price):>9} "
-        f"{row.in_flight:>2}  {format_failure(row.last_failure)}{doing}"
+        f" {rank} {row.name:8} {score:>5} {format_ms(row.ttft_us):>7} {reliability:>6} {format_price(row.price):>9} "
+        f"{row.in_flight:>2} {format_failure(row.last_failure)}{doing}"
     )
 
 

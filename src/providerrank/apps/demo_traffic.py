@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 import httpx2
 import openai
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types import Completion
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from openai.types.shared_params import ResponseFormatJSONSchema
 from typing_extensions import override
 
@@ -123,15 +124,12 @@ async def _watch_body(response: httpx2.Response) -> None:
 class Traffic:
     """Asks until told to stop and enters what came of it in a tally."""
 
-    def __init__(
-        self, base_url: str, model: str, tally: Tally, rng: random.Random, clock: Callable[[], float], check_json: bool
-    ) -> None:
-        """``clock`` is monotonic, in seconds. ``check_json`` False: the endpoints cannot follow a schema."""
+    def __init__(self, base_url: str, model: str, tally: Tally, rng: random.Random, clock: Callable[[], float]) -> None:
+        """``clock`` is monotonic, in seconds."""
         self._model = model
         self._tally = tally
         self._rng = rng
         self._clock = clock
-        self._check_json = check_json
         self._began_s = clock()
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
@@ -166,7 +164,7 @@ class Traffic:
                 answer = await self._stream(f"Describe {self._pick(CITIES)} as JSON.", 48, CITY_SCHEMA)
             case _:
                 answer = await self._complete(self._pick(OPENINGS), 16)
-        if kind in (Kind.JSON, Kind.JSON_STREAM) and self._check_json:
+        if kind in (Kind.JSON, Kind.JSON_STREAM):
             _check_city(answer.text)
         return answer
 
@@ -179,7 +177,7 @@ class Traffic:
             kind = self._rng.choices(kinds, shares)[0]
             try:
                 answer = await self.ask(kind)
-            except (openai.OpenAIError, httpx2.HTTPError, IncompleteAnswerError) as error:
+            except (openai.OpenAIError, httpx2.HTTPError, ValueError, IncompleteAnswerError) as error:
                 reason = f"{type(error).__name__}: {error}"[:REASON_CHARS]
                 self._tally.add_failure(Failure(round(self._clock() - self._began_s, 2), kind, reason))
             else:
@@ -196,7 +194,10 @@ class Traffic:
             temperature=0,
             response_format=openai.omit if schema is None else schema,
         )
-        choices = raw.parse().choices
+        completion: object = raw.parse()  # the SDK returns text as it is where the answer is no JSON
+        if not isinstance(completion, ChatCompletion):
+            raise IncompleteAnswerError("not a chat completion")
+        choices = completion.choices
         if not choices or not choices[0].message.content or not choices[0].finish_reason:
             raise IncompleteAnswerError("no content or no finish reason")
         return Answer(choices[0].message.content, _get_endpoint(raw.headers), None)
@@ -205,7 +206,10 @@ class Traffic:
         raw = await self._client.completions.with_raw_response.create(
             model=self._model, prompt=prompt, max_tokens=max_tokens, temperature=0
         )
-        choices = raw.parse().choices
+        completion: object = raw.parse()
+        if not isinstance(completion, Completion):
+            raise IncompleteAnswerError("not a completion")
+        choices = completion.choices
         if not choices or not choices[0].text or not choices[0].finish_reason:
             raise IncompleteAnswerError("no text or no finish reason")
         return Answer(choices[0].text, _get_endpoint(raw.headers), None)
