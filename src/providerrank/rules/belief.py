@@ -25,7 +25,7 @@ def compute_belief(belief: float, elapsed_us: int, params: Params = PARAMS) -> f
     floor = params.belief_floor
     if belief <= floor or elapsed_us <= 0:
         return belief
-    return floor + (belief - floor) * 2.0 ** (-elapsed_us / params.belief_half_life_us)
+    return floor + (belief - floor) * float(2.0 ** (-elapsed_us / params.belief_half_life_us))
 
 
 def compute_updated_belief(belief: float, outcome: Outcome, failure_rate: float, params: Params = PARAMS) -> float:

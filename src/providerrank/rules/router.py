@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from random import Random
 
@@ -26,7 +26,7 @@ from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
 from providerrank.rules.plan import Plan, Stage
 from providerrank.rules.pool import Pool, get_empty_pool, get_names, get_needed_context, is_named
-from providerrank.rules.ranking import Ranked, Ranking
+from providerrank.rules.ranking import Ranked, Ranking, Weights
 from providerrank.rules.reputation import compute_reliability
 from providerrank.rules.session import SessionCell, Sessions, compute_session_decay
 from providerrank.rules.state import CellState, EndpointState, Prior, Standing
@@ -48,6 +48,7 @@ __all__ = [
     "Tier",
     "UnknownModel",
     "UnknownTier",
+    "Weights",
 ]
 
 
@@ -357,6 +358,19 @@ class Router:
                 for cell in state.cells.values()
             ):
                 self._schedule(state, now_us)
+
+    def reprice(self, prices: Mapping[str, Price]) -> None:
+        """Take new list prices, by endpoint id; boards are made anew on their next use."""
+        repriced = False
+        for endpoint_id, price in prices.items():
+            state = self._endpoints[endpoint_id]
+            if state.endpoint.price != price:
+                state.endpoint = replace(state.endpoint, price=price)
+                repriced = True
+        if repriced:
+            self._boards.clear()
+            for state in self._endpoints.values():
+                state.standings.clear()
 
     def cool(self, endpoint_id: str, until_us: int) -> None:
         """Do not use the endpoint before ``until_us``; of several deadlines the latest holds."""

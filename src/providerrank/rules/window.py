@@ -224,7 +224,7 @@ class Window:
 
     @property
     def _scale(self) -> float:
-        return 2.0 ** ((self._landmark_us - self.at_us) * _INV_HALF_LIFE)
+        return float(2.0 ** ((self._landmark_us - self.at_us) * _INV_HALF_LIFE))
 
     @property
     def successes(self) -> float:
