@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from providerrank.apps import serve
+from providerrank.apps.config import load
 from providerrank.apps.demo_scenario import CAP, MODEL, Seller
 from providerrank.apps.demo_summary import Counters
 from providerrank.apps.demo_table import Row
@@ -63,8 +65,8 @@ class DemoGateway:
     @asynccontextmanager
     async def opened(cls, config: Path) -> AsyncIterator[DemoGateway]:
         """Run the gateway of a configuration file until the block ends."""
-        raise NotImplementedError(config)
-        yield
+        async with serve.opened(load(config)) as service:
+            yield cls(f"{service.url}/v1", service.admin_url, service.router, service.gateway.stats)
 
     def get_counters(self) -> Counters:
         """What it has counted so far."""

@@ -5,6 +5,7 @@ Rendering only: rows and summaries in, rich renderables or lines of text out.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -145,7 +146,9 @@ def format_summary(summary: Summary) -> list[str]:
         f"    always the cheapest    {compare(summary.cost_cheapest_usd)}",
     ]
     shown = summary.failures[:SHOWN_FAILURES]
-    lines += [f"  FAILED at {failure.at_s:.1f} s, {failure.kind}: {failure.reason}"[:WIDTH] for failure in shown]
+    for failure in shown:
+        told = f"FAILED at {failure.at_s:.1f} s, {failure.kind}: {failure.reason}"
+        lines += textwrap.wrap(told, WIDTH, initial_indent="  ", subsequent_indent="    ")
     if len(summary.failures) > SHOWN_FAILURES:
         lines.append(f"  ... and {len(summary.failures) - SHOWN_FAILURES} more")
     return lines

@@ -30,7 +30,8 @@ WORKERS = 3
 MAX_PAUSE_S = 0.25
 REQUEST_TIMEOUT_S = 60.0
 DONE = b"data: [DONE]"
-REASON_CHARS = 160
+REASON_CHARS = 600
+"""A gateway that gives up names every attempt; more than this is no help."""
 
 CITIES = ("Paris", "Tokyo", "Cairo", "Lima", "Oslo", "Rome", "Delhi", "Quito", "Berlin", "Ottawa")
 THINGS = (

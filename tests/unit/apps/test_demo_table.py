@@ -103,7 +103,7 @@ def test_the_summary_fits_80_columns_and_compares_costs() -> None:
 
 def test_the_summary_names_the_first_failures_and_counts_the_rest() -> None:
     lines = format_summary(summarise(failures=8))
-    assert sum("FAILED at 1.2 s, story, streamed: APIError" in line for line in lines) == 5
+    assert sum("FAILED at 1.2 s, story, streamed: APIError:" in line for line in lines) == 5
     assert lines[-1].strip() == "... and 3 more"
     assert max(map(len, lines)) <= WIDTH
 
