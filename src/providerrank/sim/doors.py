@@ -54,12 +54,13 @@ class TlsDoor(asyncio.Protocol):
 
     async def _begin(self, raw: asyncio.Transport) -> None:
         loop = asyncio.get_running_loop()
+        made = None
         try:
             made = await loop.start_tls(raw, self._inner, self._context, server_side=True)
-        except (OSError, ssl.SSLError):
-            raw.abort()  # The client did not want us, or does not speak TLS; either is its own business.
-            return
-        if made is None:
-            raw.abort()
-            return
-        self._inner.connection_made(made)
+        except OSError:
+            pass  # The client left, does not trust us or does not speak TLS: its own business.
+        finally:
+            if made is None:
+                raw.abort()
+        if made is not None:
+            self._inner.connection_made(made)

@@ -102,7 +102,7 @@ class SimEndpoint:
             self._listener.close()
 
     def drop_connections(self) -> None:
-        """Reset every connection, as a machine that lost its power would not but a restarted process does."""
+        """Reset every connection, as a process that is killed does."""
         for connection in tuple(self._connections):
             connection.reset()
 
@@ -122,7 +122,7 @@ class SimEndpoint:
         """
         play = Play(what) if isinstance(what, Fault) else what
         self._switched = play
-        self._switched_until_s = math.inf if for_s is None else self._clock() + for_s
+        self._switched_until_s = math.inf if for_s is None else _now_s() + for_s
         listener = self._listener
         if listener is None:
             return
@@ -277,9 +277,9 @@ class SimEndpoint:
         if received.method != "POST":
             if received.method == "GET" and path == "/v1/models":
                 if not self._is_authorized(received):
-                    return perform_refusal(_wrong_key(), _NOTHING)
+                    return perform_refusal(_wrong_key())
                 return Performance([(0.0, framing.get_response(200, bodies.get_models(self.spec, self.price)))])
-            return perform_refusal(_unknown_path(received), _NOTHING)
+            return perform_refusal(_unknown_path(received))
         log = self.log
         log.requests += 1
         log.in_flight += 1
@@ -294,7 +294,7 @@ class SimEndpoint:
             exchange = self._understand(received, path, state, play)
         except Refusal as refusal:
             if play is None or received.fault is None:
-                return perform_refusal(refusal, _NOTHING)
+                return perform_refusal(refusal)
             exchange = _NOTHING  # A fault needs no understanding: a broken endpoint fails broken requests too.
         return perform(exchange, play)
 
@@ -314,7 +314,7 @@ class SimEndpoint:
             asyncio.get_running_loop().call_soon(self._align)
 
     def _get_switched(self) -> Play | None:
-        if self._switched is not None and self._clock() >= self._switched_until_s:
+        if self._switched is not None and self._switched_until_s < math.inf and self._switched_until_s <= _now_s():
             self._switched = None
         return self._switched
 
@@ -324,7 +324,7 @@ class SimEndpoint:
             return self._script.popleft()
         if self._switched is not None and (play := self._get_switched()) is not None:
             if play.seconds is None and play.fault in (Fault.RATE_LIMIT, Fault.RATE_LIMIT_DATE):
-                left_s = self._switched_until_s - self._clock()
+                left_s = self._switched_until_s - _now_s()
                 if left_s < math.inf:
                     return dataclasses.replace(play, seconds=left_s)
             return play
@@ -414,6 +414,11 @@ class SimEndpoint:
         for name in decode_keys(body):
             if name in self.spec.lacks:
                 raise unsupported_refusal(name)
+
+
+def _now_s() -> float:
+    """Return the loop's time: what is switched for a time outlives a restart of the world's clock."""
+    return asyncio.get_running_loop().time()
 
 
 def _state_of(spec: EndpointSpec) -> State:

@@ -70,20 +70,20 @@ def perform(exchange: Exchange, play: Play | None = None) -> Performance:
             return _plain(exchange)
         fault = ON_PLAIN_ANSWER[fault]
     play = replace(play, fault=fault)
-    if fault in _REPLACEMENTS:
-        return _REPLACEMENTS[fault](exchange, play)
+    if fault in REPLACEMENTS:
+        return REPLACEMENTS[fault](exchange, play)
     if fault is Fault.SLOW_FIRST_TOKEN:
         late = replace(exchange, ttft_s=exchange.ttft_s + _or(play.seconds, SLOW_FIRST_TOKEN_S))
         return perform(late)
-    if fault in _REFRAMINGS:
-        return _REFRAMINGS[fault](exchange, play)
-    if exchange.events is not None and fault in _REWRITES:
-        return _framed(exchange, *_REWRITES[fault](exchange, play))
+    if fault in REFRAMINGS:
+        return REFRAMINGS[fault](exchange, play)
+    if exchange.events is not None and fault in REWRITES:
+        return _framed(exchange, *REWRITES[fault](exchange, play))
     return perform(exchange)
 
 
-def perform_refusal(refusal: Refusal, exchange: Exchange, fields: bytes = b"") -> Performance:
-    """Return an error answer; it costs the time of a first token, as real ones mostly do less, not more."""
+def perform_refusal(refusal: Refusal, fields: bytes = b"") -> Performance:
+    """Return an error answer; it comes at once, whatever the endpoint's speed."""
     return Performance([(0.0, framing.get_response(refusal.status, get_error(refusal), fields=fields))])
 
 
@@ -111,18 +111,18 @@ def _content(exchange: Exchange, until: int | None = None) -> Timed:
     return timed
 
 
-def _ending(exchange: Exchange) -> bytes:
-    """Return the events after the content, but for ``[DONE]``."""
+def _ending(exchange: Exchange) -> list[bytes]:
+    """Return the events after the content, ``[DONE]`` included."""
     assert exchange.events is not None
     usage = exchange.events.usage
-    return framing.get_event(exchange.events.finish) + (b"" if usage is None else framing.get_event(usage))
+    finish = framing.get_event(exchange.events.finish)
+    return [finish, framing.DONE] if usage is None else [finish, framing.get_event(usage), framing.DONE]
 
 
 def _stream(exchange: Exchange) -> tuple[Timed, Ending]:
     timed = _content(exchange)
     last_s = timed[-1][0]
-    timed.append((last_s, _ending(exchange)))
-    timed.append((last_s, framing.DONE))
+    timed += [(last_s, event) for event in _ending(exchange)]
     return timed, Ending.KEEP
 
 
@@ -173,7 +173,7 @@ def _status(
     def run(exchange: Exchange, play: Play) -> Performance:
         if page:
             return Performance([(0.0, framing.get_response(status, _PAGE, framing.HTML))])
-        return perform_refusal(Refusal(status, message, kind=kind, code=code), exchange)
+        return perform_refusal(Refusal(status, message, kind=kind, code=code))
 
     return run
 
@@ -189,19 +189,19 @@ def _rate_limit(exchange: Exchange, play: Play) -> Performance:
             b"retry-after: %b\r\n" % email.utils.formatdate(math.ceil(exchange.now_s + wait_s), usegmt=True).encode()
         )
     refusal = Refusal(429, "Rate limit reached for requests", kind="requests", code="rate_limit_exceeded")
-    return perform_refusal(refusal, exchange, fields)
+    return perform_refusal(refusal, fields)
 
 
 def _context_length(exchange: Exchange, play: Play) -> Performance:
-    return perform_refusal(context_refusal(4096, 5000), exchange)
+    return perform_refusal(context_refusal(4096, 5000))
 
 
 def _unsupported(exchange: Exchange, play: Play) -> Performance:
     named = play.parameter or _pick_parameter(exchange.parameters)
     if play.fault is Fault.UNSUPPORTED_400:
-        return perform_refusal(unsupported_refusal(named), exchange)
+        return perform_refusal(unsupported_refusal(named))
     message = f"body.{named}: Extra inputs are not permitted"
-    return perform_refusal(Refusal(422, message, kind="invalid_request_error", code=None, param=named), exchange)
+    return perform_refusal(Refusal(422, message, kind="invalid_request_error", code=None, param=named))
 
 
 def unsupported_refusal(parameter: str) -> Refusal:
@@ -450,7 +450,7 @@ def _doomed(exchange: Exchange, play: Play) -> Performance:
 _SERVER = "server_error"
 _INVALID = "invalid_request_error"
 
-_REPLACEMENTS: dict[Fault, Callable[[Exchange, Play], Performance]] = {
+REPLACEMENTS: dict[Fault, Callable[[Exchange, Play], Performance]] = {
     Fault.RESET_BEFORE_ANSWER: _silence(Ending.ABORT),
     Fault.CLOSE_BEFORE_ANSWER: _silence(Ending.CLOSE),
     Fault.HANG_BEFORE_HEAD: _silence(Ending.HOLD),
@@ -490,7 +490,7 @@ _REPLACEMENTS: dict[Fault, Callable[[Exchange, Play], Performance]] = {
     Fault.HUGE_BODY: _huge_body,
 }
 
-_REWRITES: dict[Fault, Callable[[Exchange, Play], tuple[Timed, Ending]]] = {
+REWRITES: dict[Fault, Callable[[Exchange, Play], tuple[Timed, Ending]]] = {
     Fault.STALL_BEFORE_CONTENT: _before_content(Ending.HOLD),
     Fault.CUT_BEFORE_CONTENT: _before_content(Ending.ABORT),
     Fault.STALL_MID_STREAM: _stall,
@@ -509,7 +509,7 @@ _REWRITES: dict[Fault, Callable[[Exchange, Play], tuple[Timed, Ending]]] = {
     Fault.SPLIT_UTF8: _split_utf8,
 }
 
-_REFRAMINGS: dict[Fault, Callable[[Exchange, Play], Performance]] = {
+REFRAMINGS: dict[Fault, Callable[[Exchange, Play], Performance]] = {
     Fault.CHUNKED_BODY: _chunked_body,
     Fault.CLOSE_DELIMITED: _close_delimited,
     Fault.CONNECTION_CLOSE: _connection_close,
