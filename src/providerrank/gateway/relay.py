@@ -11,9 +11,17 @@ import enum
 
 from providerrank.gateway.splice import Channel, Diverged, Echo, get_text
 from providerrank.rules.cells import Endpoint
-from providerrank.wire.answer import StreamEvent, Usage, read_event, rewrite_event, write_usage_event
+from providerrank.wire.answer import (
+    Delta,
+    StreamChoice,
+    StreamEvent,
+    Usage,
+    read_event,
+    rewrite_event,
+    show,
+    write_usage_event,
+)
 from providerrank.wire.errors import Malformed
-from providerrank.wire.raw import is_present, shorten
 from providerrank.wire.request import BYTES_PER_TOKEN, Intake
 from providerrank.wire.sse import DONE, EventReader, EventTooLong, write_event
 
@@ -144,55 +152,64 @@ class Relay:
             except Malformed:
                 self.bad_events += 1
                 continue
-            if is_present(event.error):
-                raise Broken(f"error event: {shorten(bytes(event.error))}")
-            if self._rewriting:
-                counts = self._continue(payload, event)
+            if event.error is not None:
+                raise Broken(f"error event: {show(event.error)}")
+            if event.usage is not None:
+                self.usage = event.usage
+            if not event.choices:
+                self._pass_extra(payload, event)
+            elif self._rewriting:
+                self._continue(payload, event, event.choices[0])
             else:
-                counts = self._pass(payload, event)
-            if counts or self.delivered_content:
+                self._pass(payload, event, event.choices)
+            if self.delivered_content:
                 seen = Seen.CONTENT
             elif seen is Seen.NOTHING:
                 seen = Seen.HELD
         return seen
 
-    def _pass(self, payload: bytes, event: StreamEvent) -> bool:
-        """An event of the first attempt, passed on byte for byte. True: it carries content."""
-        if event.usage is not None:
-            self.usage = event.usage
-        if not event.choices:
-            self._pass_extra(payload, event)
-            return False
+    def _pass(self, payload: bytes, event: StreamEvent, choices: list[StreamChoice]) -> None:
+        """An event of the first attempt, passed on byte for byte."""
         counts = False
-        for choice in event.choices:
+        for choice in choices:
             delta = choice.delta
             if delta is None:
                 if choice.text:
                     counts = True
                     self._content.deliver(choice.text)
-            else:
-                if delta.content:
-                    counts = True
-                    self._content.deliver(delta.content)
-                if delta.reasoning_content or delta.reasoning:
-                    counts = True
-                    self._reasoning.deliver(delta.reasoning_content or delta.reasoning or "")
-                if delta.tool_calls or delta.refusal or is_present(delta.function_call):
-                    counts = self.sealed = True
+            elif delta.content:
+                counts = True
+                self._content.deliver(delta.content)
+                if delta.says_more:
+                    self._pass_more(delta)
+            elif delta.says_more:
+                counts = True
+                self._pass_more(delta)
             if choice.index:
                 self.sealed = True
             if choice.finish_reason is not None:
-                if choice.finish_reason == "error":
-                    raise Broken("finish reason 'error'")
-                self.finished = counts = True
+                self._take_finish(choice.finish_reason)
+                counts = True
         if counts:
-            self.delivered_content = True
             self.content_events += 1
-            if self._first_id is None:
+            if not self.delivered_content:
+                self.delivered_content = True
                 self._first_id = event.id
                 self._last = payload
         self._held.append(payload)
-        return counts
+
+    def _pass_more(self, delta: Delta) -> None:
+        """What a delta adds beside content: reasoning can be continued, a tool call or a refusal can not."""
+        reasoning = delta.reasoning_content or delta.reasoning
+        if reasoning:
+            self._reasoning.deliver(reasoning)
+        if delta.seals:
+            self.sealed = True
+
+    def _take_finish(self, reason: str) -> None:
+        if reason == "error":
+            raise Broken("finish reason 'error'")
+        self.finished = True
 
     def _pass_extra(self, payload: bytes, event: StreamEvent) -> None:
         """An event without choices: the usage, for those who asked, or something of the endpoint's own."""
@@ -203,44 +220,28 @@ class Relay:
             self._wrote_usage = True
             self._held.append(payload)
 
-    def _continue(self, payload: bytes, event: StreamEvent) -> bool:
+    def _continue(self, payload: bytes, event: StreamEvent, choice: StreamChoice) -> None:
         """An event of a later attempt: only what is new of it is passed on, under the first stream's id."""
-        if event.usage is not None:
-            self.usage = event.usage
-        if not event.choices:
-            self._pass_extra(payload, event)
-            return False
-        choice = event.choices[0]
         delta = choice.delta
-        if choice.index or (
-            delta is not None and (delta.tool_calls or delta.refusal or is_present(delta.function_call))
-        ):
-            if self._content.matching or self._reasoning.matching:
+        matching = self._content.matching or self._reasoning.matching
+        if choice.index or (delta is not None and delta.seals):
+            if matching:
                 raise Broken("the new answer calls a tool where text was delivered", diverged=True)
             self.sealed = True
         content, reasoning = get_text(event)
-        if choice.finish_reason == "error":
-            raise Broken("finish reason 'error'")
-        try:
-            new_reasoning = self._reasoning.match(reasoning) if reasoning else ""
-            if self._echo is not None:
-                new_content = self._echo.match(content)
-                if choice.finish_reason is not None:
-                    new_content += self._echo.flush()
-            else:
-                new_content = self._content.match(content) if content else ""
-        except Diverged:
-            raise Broken("the new answer differs from what was delivered", diverged=True) from None
-        if choice.finish_reason is not None:
+        new_content, new_reasoning = self._match(content, reasoning)
+        finish = choice.finish_reason
+        if finish is not None:
+            self._take_finish(finish)
             if self._content.matching or self._reasoning.matching:
                 raise Broken("the new answer is shorter than what was delivered", diverged=True)
-            self.finished = True
+            if self._echo is not None:
+                new_content += self._echo.flush()
         if new_content:
             self._content.deliver(new_content)
         if new_reasoning:
             self._reasoning.deliver(new_reasoning)
-        counts = bool(new_content or new_reasoning or choice.finish_reason is not None or self.sealed)
-        if counts:
+        if new_content or new_reasoning or finish is not None or self.sealed:
             self.content_events += 1
             self._held.append(
                 rewrite_event(
@@ -250,7 +251,16 @@ class Relay:
                     reasoning=new_reasoning if reasoning else None,
                 )
             )
-        return counts
+
+    def _match(self, content: str, reasoning: str) -> tuple[str, str]:
+        """What of an event's text the client does not have yet."""
+        try:
+            new_reasoning = self._reasoning.match(reasoning) if reasoning else ""
+            if self._echo is not None:
+                return self._echo.match(content), new_reasoning
+            return self._content.match(content) if content else "", new_reasoning
+        except Diverged:
+            raise Broken("the new answer differs from what was delivered", diverged=True) from None
 
 
 def is_event_stream(headers: dict[bytes, bytes]) -> bool:

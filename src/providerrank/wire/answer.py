@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from providerrank.wire.errors import Malformed
-from providerrank.wire.raw import Raw, is_present, shorten
+from providerrank.wire.raw import Raw, shorten
 
 _encoder = msgspec.json.Encoder()
 _any = msgspec.json.Decoder()
@@ -24,8 +26,8 @@ class _Message(msgspec.Struct):
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    function_call: Raw = Raw()
-    audio: Raw = Raw()
+    function_call: Any = None  # whatever it is, only its being there matters
+    audio: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -39,7 +41,7 @@ class Reply(msgspec.Struct):
 
     choices: list[_Choice] | None = None
     usage: Usage | None = None
-    error: Raw = Raw()
+    error: Any = None  # shapes differ; it is shown, never read
 
     @property
     def text(self) -> str:
@@ -62,8 +64,8 @@ def read_reply(body: bytes) -> Reply:
         reply = _reply.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Malformed("not a JSON answer") from None
-    if is_present(reply.error):
-        raise Malformed(f"error object: {shorten(bytes(reply.error))}")
+    if reply.error is not None:
+        raise Malformed(f"error object: {show(reply.error)}")
     if not reply.choices:
         raise Malformed("no choices")
     for choice in reply.choices:
@@ -80,7 +82,12 @@ def _says_something(choice: _Choice) -> bool:
         return bool(choice.text)
     return bool(
         message.content or message.tool_calls or message.refusal or message.reasoning_content or message.reasoning
-    ) or (is_present(message.function_call) or is_present(message.audio))
+    ) or (message.function_call is not None or message.audio is not None)
+
+
+def show(error: object) -> str:
+    """An error object for a person: one line, bounded."""
+    return shorten(_encoder.encode(error))
 
 
 class Delta(msgspec.Struct):
@@ -91,7 +98,23 @@ class Delta(msgspec.Struct):
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[Raw] | None = None
-    function_call: Raw = Raw()
+    function_call: Any = None  # whatever it is, only its being there matters
+
+    @property
+    def says_more(self) -> bool:
+        """Whether it carries anything that counts beside content."""
+        return bool(
+            self.tool_calls
+            or self.reasoning_content
+            or self.reasoning
+            or self.refusal
+            or self.function_call is not None
+        )
+
+    @property
+    def seals(self) -> bool:
+        """Whether it carries what no other endpoint can continue: a tool call or a refusal."""
+        return bool(self.tool_calls or self.refusal) or self.function_call is not None
 
 
 class StreamChoice(msgspec.Struct):
@@ -109,7 +132,7 @@ class StreamEvent(msgspec.Struct):
     id: str | None = None
     choices: list[StreamChoice] | None = None
     usage: Usage | None = None
-    error: Raw = Raw()
+    error: Any = None  # shapes differ; it is shown, never read
 
 
 _event = msgspec.json.Decoder(StreamEvent)

@@ -155,7 +155,7 @@ class ResponseReader:
     neither length nor chunks ends with the connection: ``eof`` then says whether the message was whole.
     """
 
-    __slots__ = ("_head_bytes", "_headers", "_in_head", "_interim", "_max_head", "_parser", "_until_close", "headers_seen",
+    __slots__ = ("_head_bytes", "_headers", "_in_head", "_interim", "_max_head", "_parser", "_parts", "_until_close", "headers_seen",
                  "keep_alive", "on_data", "on_end", "on_head", "started")  # fmt: skip
 
     def __init__(
@@ -174,6 +174,7 @@ class ResponseReader:
         self._head_bytes = 0
         self._in_head = True
         self._interim = False
+        self._parts: list[bytes] = []
         self._until_close = False
         self.started = False
         self.headers_seen = False
@@ -193,6 +194,8 @@ class ResponseReader:
             if isinstance(cause, httptools.HttpParserError) or cause is None:
                 raise BadHttp("not an HTTP/1.1 response") from None
             raise cause from None
+        if self._parts:
+            self._flush()
         if self._in_head and self._head_bytes > self._max_head:
             raise BadHttp(f"the response's head exceeds {self._max_head} bytes")
 
@@ -225,19 +228,29 @@ class ResponseReader:
         self.on_head(status, headers)
 
     def on_body(self, body: bytes) -> None:
-        self.on_data(body)
+        self._parts.append(body)
 
     def on_message_complete(self) -> None:
         if self._interim:
             return
         self._in_head = True
+        if self._parts:
+            self._flush()
         self.on_end()
+
+    def _flush(self) -> None:
+        """One call for all the chunks of a read: a busy stream brings many at once."""
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self.on_data(data)
 
     def reset(self) -> None:
         """A new request is about to be sent on this connection."""
         self.started = False
         self.headers_seen = False
         self._until_close = False
+        self._parts.clear()
 
 
 def write_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
