@@ -206,10 +206,10 @@ class ClientConnection(asyncio.Protocol):
         self._gateway.stats.count_request(exchange.api, status)
         if status == 200:
             self._write(
-                b"%bx-providerrank-endpoint: %b\r\nx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%bContent-Length: %d\r\n\r\n%b"
+                b"%b%bx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%bContent-Length: %d\r\n\r\n%b"
                 % (
                     _JSON_HEAD,
-                    exchange.endpoint_id.encode(),
+                    exchange.endpoint_header,
                     len(exchange.attempts),
                     exchange.request_id,
                     b"" if self._keep_alive else _CLOSE,
@@ -220,8 +220,9 @@ class ClientConnection(asyncio.Protocol):
             self._done()
             return
         headers = [(b"x-providerrank-attempts", b"%d" % len(exchange.attempts)), (b"x-request-id", exchange.request_id)]
-        if exchange.endpoint_id:
-            headers.append((b"x-providerrank-endpoint", exchange.endpoint_id.encode()))
+        if exchange.endpoint_header:
+            name, _, value = exchange.endpoint_header.rstrip().partition(b": ")
+            headers.append((name, value))
         if retry_after_us is not None:
             headers.append((b"Retry-After", b"%d" % max(1, -(-retry_after_us // 1_000_000))))
         self.send_simple(status, body, headers)
@@ -231,11 +232,11 @@ class ClientConnection(asyncio.Protocol):
         if not self._chunked:
             self._keep_alive = False  # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
         self._write(
-            b"%b%bx-providerrank-endpoint: %b\r\nx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%b\r\n%b"
+            b"%b%b%bx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%b\r\n%b"
             % (
                 _STREAM_HEAD,
                 _CHUNKED if self._chunked else b"",
-                exchange.endpoint_id.encode(),
+                exchange.endpoint_header,
                 len(exchange.attempts),
                 exchange.request_id,
                 b"" if self._keep_alive else _CLOSE,

@@ -33,13 +33,13 @@ from providerrank.rules.observation import Observation, Outcome
 from providerrank.wire.answer import Reply, Usage, read_reply
 from providerrank.wire.errors import Malformed
 from providerrank.wire.refusal import read_error, write_error
-from providerrank.wire.request import BYTES_PER_TOKEN, UPSTREAM_PATHS, Intake
+from providerrank.wire.request import BYTES_PER_TOKEN, Intake
 from providerrank.wire.retry_after import read_retry_after_us
 from providerrank.wire.sse import write_event
 
 if TYPE_CHECKING:
     from providerrank.gateway.server import Gateway
-    from providerrank.gateway.upstream import Call
+    from providerrank.gateway.upstream import Call, Target
     from providerrank.rules.router import Plan
 
 MAX_ERROR_BYTES = 64 * 1024
@@ -77,7 +77,7 @@ class Exchange:
 
     __slots__ = ("_body", "_body_size", "_call", "_client", "_decoder", "_error_since_us", "_extra", "_finished_us", "_gateway", "_headers",
                  "_intake", "_machine", "_paused", "_plan", "_relay", "_reported", "_session", "_status", "_streaming", "_timer",
-                 "endpoint_id", "held_body", "held_status", "request_id")  # fmt: skip
+                 "endpoint_header", "held_body", "held_status", "request_id")  # fmt: skip
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Exchange:
         self._reported = 0
         self._streaming = False
         self._paused = False
-        self.endpoint_id = ""
+        self.endpoint_header = b""
         self.held_status = 502
         self.held_body = b""
 
@@ -263,10 +263,9 @@ class Exchange:
             return
         attempt = self._machine.attempt
         assert attempt is not None
-        self._machine.first_content(now)
         self._machine.end(now)
         self._account_success(attempt, now, reply.usage, len(reply.text) // BYTES_PER_TOKEN, reply)
-        self.endpoint_id = attempt.endpoint.id
+        self.endpoint_header = self._gateway.targets[attempt.endpoint.id].header
         self._client.send_answer(self, 200, body)
         self._close()
 
@@ -332,7 +331,7 @@ class Exchange:
             return
         if machine.attempt.first_content_us is None:
             machine.first_content(now)
-            self.endpoint_id = machine.attempt.endpoint.id
+            self.endpoint_header = self._gateway.targets[machine.attempt.endpoint.id].header
         machine.sealed = relay.sealed
         out = relay.take_output()
         if not out:
@@ -399,17 +398,18 @@ class Exchange:
         gateway = self._gateway
         if type(action) is Try:
             self._account_pending()
+            target = gateway.start_attempt(action.attempt)
             if action.pause_us:
-                self._timer = gateway.loop.call_later(action.pause_us / 1e6, self._call_endpoint, action.attempt)
-                gateway.start_attempt(action.attempt)
+                self._timer = gateway.loop.call_later(
+                    action.pause_us / 1e6, self._call_endpoint, action.attempt, target
+                )
             else:
-                gateway.start_attempt(action.attempt)
-                self._call_endpoint(action.attempt)
+                self._call_endpoint(action.attempt, target)
         elif isinstance(action, Wait):
             self._account_pending()
         elif isinstance(action, Answer):
             self._account_pending()
-            self.endpoint_id = action.attempt.endpoint.id
+            self.endpoint_header = self._gateway.targets[action.attempt.endpoint.id].header
             self._client.send_answer(self, self.held_status, self.held_body)
             self._close()
         elif isinstance(action, Fail):
@@ -418,10 +418,9 @@ class Exchange:
         else:
             assert isinstance(action, (RelayAction, Finish))
 
-    def _call_endpoint(self, attempt: Attempt) -> None:
+    def _call_endpoint(self, attempt: Attempt, target: Target) -> None:
         self._timer = None
         gateway = self._gateway
-        target = gateway.targets[attempt.endpoint.id]
         upstream_model = target.upstream.upstream_model
         relay = self._relay
         if relay is None:
@@ -436,7 +435,7 @@ class Exchange:
         self._status = 0
         self._finished_us = None
         self._error_since_us = None
-        data = target.write_request(UPSTREAM_PATHS[self._intake.api], self._extra, body, relay is not None)
+        data = target.write_request(self._intake.api, self._extra, body, relay is not None)
         self._call = gateway.call(target, data, self)
         self._call.start()
 
@@ -494,9 +493,12 @@ class Exchange:
                 prompt = usage.prompt_tokens
         tokens = counted if billed is None else billed
         cost = int(endpoint.price.cost_nusd(prompt, tokens))
-        gateway.stats.count_usage(endpoint.id, prompt, tokens, cost)
+        target = gateway.targets[endpoint.id]
+        stats, pace = target.stats, target.pace
+        stats.input_tokens += prompt
+        stats.output_tokens += tokens
+        stats.cost_nusd += cost
         total = now - attempt.started_us
-        pace = gateway.paces[endpoint.id]
         if reply is None:
             writing = now - (attempt.first_content_us or now)
             pace.observe(writing, tokens)
@@ -538,7 +540,7 @@ class Exchange:
         fixed = gateway.clocks.first_token_us
         silence = gateway.router.first_token_us(endpoint.id, self._intake.task) if fixed is None else fixed
         if self._relay is None:
-            silence += gateway.paces[endpoint.id].allow_us(self._intake.output_tokens, gateway.clocks.idle_us)
+            silence += gateway.targets[endpoint.id].pace.allow_us(self._intake.output_tokens, gateway.clocks.idle_us)
         # Whatever the clocks say, half of what is left is kept for the others.
         return min(silence, budget_us // 2)
 

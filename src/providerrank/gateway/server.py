@@ -18,7 +18,6 @@ import msgspec
 
 from providerrank.gateway.client import ClientConnection
 from providerrank.gateway.exchange import Exchange
-from providerrank.gateway.pace import Pace
 from providerrank.gateway.settings import Clocks, GatewaySettings, Limits
 from providerrank.gateway.stats import Stats
 from providerrank.gateway.upstream import Call, Pool, Sink, Target
@@ -64,7 +63,6 @@ class Gateway:
         self.draining = False
         self.streamed_models: set[str] = set()
         self.targets: dict[str, Target] = {}
-        self.paces: dict[str, Pace] = {}
         self.loop: asyncio.AbstractEventLoop
         self._tls = tls
         self._on_attempt = on_attempt
@@ -78,7 +76,7 @@ class Gateway:
         self._keys = frozenset(key.encode() for key in settings.keys)
         self._accepted = frozenset(b"Bearer " + key for key in self._keys)
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
-        self._id_prefix = os.urandom(4).hex()
+        self._id_prefix = b"req-%b-" % os.urandom(4).hex().encode()
         self._id_count = 0
 
     # ---- life ----------------------------------------------------------------------------------------------------
@@ -88,8 +86,8 @@ class Gateway:
         self.loop = asyncio.get_running_loop()
         self._pool = Pool(self.loop, self.limits, self._tls)
         for upstream in self.settings.upstreams:
-            self.targets[upstream.endpoint.id] = self._pool.add(upstream)
-            self.paces[upstream.endpoint.id] = Pace()
+            endpoint_id = upstream.endpoint.id
+            self.targets[endpoint_id] = self._pool.add(upstream, self.stats.add(endpoint_id))
         self._server = await self.loop.create_server(
             lambda: ClientConnection(self), self.settings.host, self.settings.port, backlog=1024
         )
@@ -144,7 +142,7 @@ class Gateway:
         if given is not None and (clean := clean_value(given)) is not None:
             return clean
         self._id_count += 1
-        return b"req-%b-%x" % (self._id_prefix.encode(), self._id_count)
+        return b"%b%x" % (self._id_prefix, self._id_count)
 
     # ---- requests ------------------------------------------------------------------------------------------------
 
@@ -167,19 +165,23 @@ class Gateway:
         headers = request.headers
         try:
             intake = read_request(api, request.body)
-            session = _get_text(headers, b"x-providerrank-session")
+            task = headers.get(b"x-providerrank-task")
+            if task:
+                intake.task = task.decode("latin-1")
+            tier = headers.get(b"x-providerrank-tier")
+            named = headers.get(b"x-providerrank-session")
+            session = named.decode("latin-1") if named else None
             ask = Ask(
                 intake.model,
                 intake.models,
-                _get_text(headers, b"x-providerrank-task") or intake.task,
-                _get_text(headers, b"x-providerrank-tier"),
+                intake.task,
+                tier.decode("latin-1") if tier else None,
                 session,
                 intake.features,
                 intake.input_tokens,
                 intake.output_tokens,
                 intake.preferences,
             )
-            intake.task = ask.task
             plan = self.router.plan(ask, self.now_us())
         except BadRequest as error:
             self._reply_error(client, request_id, api, error.status, str(error), error.code, error.param)
@@ -217,6 +219,8 @@ class Gateway:
     def _refuse(self, client: ClientConnection, request: Request) -> tuple[int, str, str] | None:
         """Why this caller is not served; None: it is. Never says what a right key would look like."""
         headers = request.headers
+        if headers.get(b"authorization") in self._accepted:
+            return None
         if not self._keys:
             if not client.is_loopback:
                 return 401, "without configured keys only loopback may call: set gateway.keys", "invalid_api_key"
@@ -225,7 +229,7 @@ class Gateway:
                 # A page of some site in a browser on this machine is not the operator.
                 return 403, "without configured keys, web pages of other sites are refused", "origin_refused"
             return None
-        if headers.get(b"authorization") in self._accepted or headers.get(b"x-api-key") in self._keys:
+        if headers.get(b"x-api-key") in self._keys:
             return None
         return 401, "Incorrect API key provided.", "invalid_api_key"
 
@@ -268,16 +272,20 @@ class Gateway:
         """One request to one endpoint, not yet started."""
         return Call(self._pool, target, data, sink)
 
-    def start_attempt(self, attempt: Attempt) -> None:
+    def start_attempt(self, attempt: Attempt) -> Target:
         """An attempt is under way."""
-        self.router.acquire(attempt.endpoint.id)
-        self.stats.count_start(attempt.endpoint.id)
+        endpoint_id = attempt.endpoint.id
+        target = self.targets[endpoint_id]
+        target.stats.in_flight += 1
+        self.router.acquire(endpoint_id)
+        return target
 
     def end_attempt(self, attempt: Attempt, observation: Observation, session: str | None) -> None:
         """An attempt is over: release its place, learn from it, count it."""
-        self.router.release(attempt.endpoint.id)
+        endpoint_id = attempt.endpoint.id
+        self.router.release(endpoint_id)
         self.router.observe(observation, session)
-        self.stats.count_end(attempt, observation.outcome, observation.at_us)
+        self.targets[endpoint_id].stats.count_end(attempt, observation.outcome, observation.at_us)
         if self._on_attempt is not None:
             self._on_attempt(attempt, observation)
 
@@ -331,11 +339,6 @@ class Gateway:
                 connection.abort()
             elif connection.is_idle and age > limits.keep_alive_us:
                 connection.close()
-
-
-def _get_text(headers: dict[bytes, bytes], name: bytes) -> str | None:
-    value = headers.get(name)
-    return None if value is None else value.decode("latin-1").strip() or None
 
 
 def _is_loopback_origin(origin: bytes) -> bool:

@@ -1,4 +1,8 @@
-"""What the data plane counts: plain integers, read when somebody asks (``apps.metrics.StatsSource``)."""
+"""What the data plane counts: plain integers, read when somebody asks (``apps.metrics.StatsSource``).
+
+Counting happens on the path of every request, so each endpoint has one object of counters that its attempts
+increment in place; the mappings that a scrape wants are made when it comes.
+"""
 
 from __future__ import annotations
 
@@ -11,63 +15,114 @@ TTFT_BOUNDS_S = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0,
 """Dense around the latency target of 0.3 s, sparse where only "too slow" matters."""
 
 _BOUNDS_US = tuple(int(b * 1_000_000) for b in TTFT_BOUNDS_S)
+_OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
+_STATUS_CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
 
-OUTCOMES = {outcome: outcome.name.lower() for outcome in Outcome}
+
+class EndpointStats:
+    """Counters of one endpoint."""
+
+    __slots__ = (
+        "cost_nusd",
+        "in_flight",
+        "input_tokens",
+        "last_failure",
+        "outcomes",
+        "output_tokens",
+        "ttft_buckets",
+        "ttft_sum_us",
+    )
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.outcomes = [0] * len(_OUTCOMES)
+        self.ttft_buckets = [0] * (len(_BOUNDS_US) + 1)
+        self.ttft_sum_us = 0
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cost_nusd = 0
+        self.last_failure: tuple[int, str] | None = None
+
+    def count_end(self, attempt: Attempt, outcome: Outcome, now_us: int) -> None:
+        """An attempt on this endpoint is over."""
+        self.in_flight -= 1
+        self.outcomes[outcome] += 1
+        if attempt.fault is not None:
+            self.last_failure = (now_us, attempt.fault.name.lower())
+        if attempt.first_content_us is not None:
+            ttft = attempt.first_content_us - attempt.started_us
+            self.ttft_buckets[bisect_left(_BOUNDS_US, ttft)] += 1
+            self.ttft_sum_us += ttft
 
 
 class Stats:
     """Counters of one data plane. Only its own event loop writes them."""
 
-    __slots__ = ("attempts", "client_cancels", "connections", "continuations", "cost_nusd", "fallbacks", "in_flight", "input_tokens",
-                 "last_failures", "output_tokens", "pending", "requests", "ttft_bounds_s", "ttft_buckets", "ttft_sum_us")  # fmt: skip
-
     def __init__(self) -> None:
-        self.attempts: dict[tuple[str, str], int] = {}
-        self.in_flight: dict[str, int] = {}
         self.ttft_bounds_s = TTFT_BOUNDS_S
-        self.ttft_buckets: dict[str, list[int]] = {}
-        self.ttft_sum_us: dict[str, int] = {}
-        self.requests: dict[tuple[str, str], int] = {}
+        self.endpoints: dict[str, EndpointStats] = {}
         self.fallbacks = 0
         self.continuations = 0
         self.client_cancels = 0
-        self.input_tokens: dict[str, int] = {}
-        self.output_tokens: dict[str, int] = {}
-        self.cost_nusd: dict[str, int] = {}
         self.connections = 0
         self.pending = 0
-        self.last_failures: dict[str, tuple[int, str]] = {}
+        self._requests: dict[tuple[str, int], int] = {}
+
+    def add(self, endpoint_id: str) -> EndpointStats:
+        """An endpoint to count for; one that was there before keeps its counts."""
+        return self.endpoints.setdefault(endpoint_id, EndpointStats())
 
     def count_request(self, api: str, status: int) -> None:
         """One request was answered with ``status``."""
-        key = (api, STATUS_CLASSES[status // 100])
-        self.requests[key] = self.requests.get(key, 0) + 1
+        key = (api, status // 100)
+        self._requests[key] = self._requests.get(key, 0) + 1
 
-    def count_start(self, endpoint_id: str) -> None:
-        """An attempt is under way."""
-        self.in_flight[endpoint_id] = self.in_flight.get(endpoint_id, 0) + 1
+    @property
+    def requests(self) -> dict[tuple[str, str], int]:
+        """Requests answered, by API and status class."""
+        return {(api, _STATUS_CLASSES[hundred]): count for (api, hundred), count in self._requests.items()}
 
-    def count_end(self, attempt: Attempt, outcome: Outcome, now_us: int) -> None:
-        """An attempt is over."""
-        endpoint_id = attempt.endpoint.id
-        self.in_flight[endpoint_id] -= 1
-        key = (endpoint_id, OUTCOMES[outcome])
-        self.attempts[key] = self.attempts.get(key, 0) + 1
-        if attempt.fault is not None:
-            self.last_failures[endpoint_id] = (now_us, attempt.fault.name.lower())
-        if attempt.first_content_us is not None:
-            ttft = attempt.first_content_us - attempt.started_us
-            buckets = self.ttft_buckets.get(endpoint_id)
-            if buckets is None:
-                buckets = self.ttft_buckets[endpoint_id] = [0] * (len(_BOUNDS_US) + 1)
-            buckets[bisect_left(_BOUNDS_US, ttft)] += 1
-            self.ttft_sum_us[endpoint_id] = self.ttft_sum_us.get(endpoint_id, 0) + ttft
+    @property
+    def attempts(self) -> dict[tuple[str, str], int]:
+        """Attempts ended, by endpoint and outcome."""
+        return {
+            (name, _OUTCOMES[outcome]): count
+            for name, endpoint in self.endpoints.items()
+            for outcome, count in enumerate(endpoint.outcomes)
+            if count
+        }
 
-    def count_usage(self, endpoint_id: str, input_tokens: int, output_tokens: int, cost_nusd: int) -> None:
-        """What an answer used and cost at list price."""
-        self.input_tokens[endpoint_id] = self.input_tokens.get(endpoint_id, 0) + input_tokens
-        self.output_tokens[endpoint_id] = self.output_tokens.get(endpoint_id, 0) + output_tokens
-        self.cost_nusd[endpoint_id] = self.cost_nusd.get(endpoint_id, 0) + cost_nusd
+    @property
+    def in_flight(self) -> dict[str, int]:
+        """Attempts under way, by endpoint."""
+        return {name: endpoint.in_flight for name, endpoint in self.endpoints.items()}
 
+    @property
+    def ttft_buckets(self) -> dict[str, list[int]]:
+        """Attempts that brought content, by endpoint and TTFT bucket, not cumulative."""
+        return {name: list(endpoint.ttft_buckets) for name, endpoint in self.endpoints.items()}
 
-STATUS_CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
+    @property
+    def ttft_sum_us(self) -> dict[str, int]:
+        """Sum of their TTFTs, by endpoint."""
+        return {name: endpoint.ttft_sum_us for name, endpoint in self.endpoints.items()}
+
+    @property
+    def input_tokens(self) -> dict[str, int]:
+        """Prompt tokens used, by endpoint."""
+        return {name: endpoint.input_tokens for name, endpoint in self.endpoints.items()}
+
+    @property
+    def output_tokens(self) -> dict[str, int]:
+        """Completion tokens used, by endpoint."""
+        return {name: endpoint.output_tokens for name, endpoint in self.endpoints.items()}
+
+    @property
+    def cost_nusd(self) -> dict[str, int]:
+        """What they cost at list price, by endpoint."""
+        return {name: endpoint.cost_nusd for name, endpoint in self.endpoints.items()}
+
+    @property
+    def last_failures(self) -> dict[str, tuple[int, str]]:
+        """Latest failed attempt by endpoint: when, and what kind of failure."""
+        return {name: e.last_failure for name, e in self.endpoints.items() if e.last_failure is not None}

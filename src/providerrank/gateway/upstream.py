@@ -15,10 +15,13 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from providerrank.gateway.pace import Pace
 from providerrank.gateway.settings import Limits, Upstream
+from providerrank.gateway.stats import EndpointStats
 from providerrank.rules.attempts import Fault
 from providerrank.wire.errors import BadHttp
 from providerrank.wire.http1 import ResponseReader
+from providerrank.wire.request import UPSTREAM_PATHS
 
 LINGER_S = 1.0
 """How long the end of an HTTP message may take after the API's own end of stream."""
@@ -46,31 +49,39 @@ class Sink(Protocol):
 class Target:
     """Where calls to one endpoint go, with everything about them that never changes."""
 
-    __slots__ = ("_head", "_prefix", "host", "idle", "port", "server_name", "tls", "upstream")
+    __slots__ = ("_heads", "header", "host", "idle", "pace", "port", "server_name", "stats", "tls", "upstream")
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, stats: EndpointStats) -> None:
         parts = urlsplit(upstream.base_url)
         self.upstream = upstream
+        self.stats = stats
+        self.pace = Pace()
+        self.header = b"x-providerrank-endpoint: %b\r\n" % upstream.endpoint.id.encode()
+        """Names this endpoint in an answer."""
         self.tls = parts.scheme == "https"
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.tls else 80)
         self.server_name = self.host if self.tls else None
         self.idle: deque[UpstreamConnection] = deque()
-        self._prefix = parts.path.rstrip("/")
         host = f"[{self.host}]" if ":" in self.host else self.host
         if parts.port is not None:
             host = f"{host}:{parts.port}"
         lines = [f"Host: {host}", "User-Agent: providerrank", "Content-Type: application/json"]
         if upstream.key is not None:
             lines.append(f"Authorization: Bearer {upstream.key}")
-        self._head = ("\r\n".join(lines) + "\r\n").encode("latin-1")
+        common = "\r\n".join(lines)
+        self._heads = {
+            (api, stream): (
+                f"POST {parts.path.rstrip('/')}{path} HTTP/1.1\r\n{common}\r\n"
+                f"Accept: {'text/event-stream' if stream else 'application/json'}\r\n"
+            ).encode("latin-1")
+            for api, path in UPSTREAM_PATHS.items()
+            for stream in (False, True)
+        }
 
-    def write_request(self, path: str, extra: bytes, body: bytes, stream: bool) -> bytes:
+    def write_request(self, api: str, extra: bytes, body: bytes, stream: bool) -> bytes:
         """A whole request. ``extra`` is header lines, each ending in CRLF."""
-        accept = b"text/event-stream" if stream else b"application/json"
-        return b"POST %b%b HTTP/1.1\r\n%bAccept: %b\r\n%bContent-Length: %d\r\n\r\n%b" % (
-            self._prefix.encode("ascii"), path.encode("ascii"), self._head, accept, extra, len(body), body
-        )  # fmt: skip
+        return b"%b%bContent-Length: %d\r\n\r\n%b" % (self._heads[api, stream], extra, len(body), body)
 
 
 class Call:
@@ -282,9 +293,9 @@ class Pool:
         self._lingering: dict[UpstreamConnection, float] = {}
         self._closed = False
 
-    def add(self, upstream: Upstream) -> Target:
+    def add(self, upstream: Upstream, stats: EndpointStats) -> Target:
         """An endpoint to be called."""
-        target = Target(upstream)
+        target = Target(upstream, stats)
         self._targets.append(target)
         return target
 

@@ -244,6 +244,9 @@ RETRY_PAUSE_US = (50_000, 150_000)
 PATIENCE_JITTER_US = 50_000
 """Spread of wake-ups after a shared Retry-After, so that the waiting do not return as one burst."""
 
+FIRST_LOOK_US = 50_000
+"""No first-token clock is shorter than this."""
+
 DEFAULT_COOL_US = 1_000_000
 """How long a 429 without Retry-After keeps an endpoint out: the shortest reset window providers use."""
 
@@ -262,14 +265,12 @@ class Attempts:
     """The machine of one request. Every method is an event; its result is what to do (None: carry on)."""
 
     __slots__ = (
-        "_answer_us",
         "_candidates",
         "_cooled",
         "_deadline_us",
         "_first_token_us",
         "_held",
         "_jitter",
-        "_last",
         "_later",
         "_log",
         "_patience_end_us",
@@ -303,7 +304,6 @@ class Attempts:
         self._patience_end_us: int | None = None
         self._cooled: int | None = None
         self._deadline_us = 0
-        self._last: Attempt | None = None
         self.state = State.IDLE
         self.attempt: Attempt | None = None
         self.committed = False
@@ -330,11 +330,8 @@ class Attempts:
         if attempt is None:
             return
         attempt.connected_us = now_us
-        deadline = self._deadline_us
-        if self._candidates.more(now_us) or self._later:
-            # The last candidate left is given all the time there is: nobody else would answer sooner.
-            deadline = min(deadline, attempt.started_us + self._first_token_us(attempt.endpoint, deadline - now_us))
-        self.due_us = deadline
+        # When this one would be late is asked only once it is not early any more: most answers are here by then.
+        self.due_us = min(self._deadline_us, now_us + FIRST_LOOK_US)
 
     def first_byte(self, now_us: int) -> None:
         """The answer has begun, but is not committed to before it is whole: from here on it may stall, not be late."""
@@ -390,7 +387,6 @@ class Attempts:
         attempt.status = status
         attempt.detail = detail
         self.attempt = None
-        self._last = attempt
         rule = TABLE[fault]
         if fault is Fault.RATE_LIMITED and cool_until_us is not None:
             self._cooled = cool_until_us if self._cooled is None else min(self._cooled, cool_until_us)
@@ -423,6 +419,9 @@ class Attempts:
         elif attempt.connected_us is None:
             fault = Fault.CONNECT_TIMEOUT
         elif attempt.first_content_us is None:
+            self.due_us = self._compute_late_us(now_us, attempt)
+            if now_us < self.due_us:
+                return None
             fault = Fault.FIRST_TOKEN_TIMEOUT
         else:
             fault = Fault.IDLE_TIMEOUT
@@ -433,6 +432,13 @@ class Attempts:
         del now_us
         self.attempt = None
         self.state = State.DONE
+
+    def _compute_late_us(self, now_us: int, attempt: Attempt) -> int:
+        """When a silent endpoint is late. The last candidate left never is: nobody else would answer sooner."""
+        if not self._later and not self._candidates.more(now_us):
+            return self._deadline_us
+        silence = self._first_token_us(attempt.endpoint, self._deadline_us - attempt.started_us)
+        return min(self._deadline_us, attempt.started_us + silence)
 
     # ---- the walk ------------------------------------------------------------------------------------------------
 
