@@ -85,6 +85,10 @@ class Params:
     """Session evidence below this no longer moves a score visibly (0.05 / 20 of the difference)."""
     max_sessions: int = 100_000
     """Named sessions kept; the one unused longest goes first."""
+    max_session_cells: int = 16
+    """Cells a named session remembers; the one unused longest goes first."""
+    uptime_step_us: int = SECOND_US
+    """Uptime is accounted in steps no shorter than this while an endpoint's state does not change."""
 
     # Outage belief.
     belief_floor: float = 0.01

@@ -236,9 +236,8 @@ class Plan:
             decay = compute_session_decay(now_us - own.at_us, params)
             worth = min(params.history_prior_requests, cell.evidence + params.prior_success_requests)
             success = compute_blended_success(success, worth, own.requests * decay, own.failures * decay)
-            mean = None if cell.window is None else cell.window.log_mean
-            if own.timed > 0 and mean is not None:
-                log_ttft = compute_blended_log(log_ttft, mean, worth, own.log_sum / own.timed, own.timed * decay)
+            if own.timed:
+                log_ttft = compute_blended_log(log_ttft, cell.mean, worth, own.log_sum / own.timed, own.timed * decay)
         latency = board.compute_latency(log_ttft)
         reputation = board.compute_reputation(latency, success, cell.uptime)
         composite = board.compute_composite(standing, reputation)
@@ -273,22 +272,29 @@ class Plan:
                     score = self._get_effective(stage, standing, now_us)
                     if score > own_score and (stage.rest is None or standing in members):
                         own_best, own_score = standing, score
+        tried, pool = self._tried, stage.pool
         for standing in members:
             # The composite bounds the effective score: nobody further down can be better.
-            if standing.composite <= best_score:
+            composite = standing.composite
+            if composite <= best_score:
                 break
-            if (overlay and standing.cell in overlay) or not self._is_usable(stage, standing, now_us):
-                continue
             state = standing.state
-            score = self._get_effective(stage, standing, now_us) if state.suspect else standing.composite
+            if (
+                state.cooling_until_us > now_us
+                or state in tried
+                or (pool is not None and not pool.admits(standing))
+                or (overlay and standing.cell in overlay)
+            ):
+                continue
+            score = self._get_effective(stage, standing, now_us) if state.suspect else composite
             if score > best_score:
                 best, best_score = standing, score
         width = self._params.class_width
         if best is None or own_score >= best_score - width:
             # A conversation stays where it is, and where its prompt is cached, while that is in the best class.
             return own_best if own_best is not None and own_score > NEVER else best
-        if best_score == NEVER:
-            return None
+        if len(members) < 2 or (best is members[0] and members[1].composite < best_score - width):
+            return best
         return self._balance(stage, members, best, best_score - width, now_us)
 
     def _balance(

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from random import Random
 
 from providerrank.rules.ask import Ask, EmptyPool, Preferences, RoutingError, Sort, UnknownModel, UnknownTier
@@ -92,7 +93,7 @@ class Router:
             for alias in rules.aliases:
                 self._names.setdefault(alias, rules.id)
         self._boards: dict[tuple[str, str, str | None], Board] = {}
-        self._sessions: Sessions[CellState] = Sessions(params.max_sessions)
+        self._sessions: Sessions[CellState] = Sessions(params.max_sessions, params.max_session_cells)
         self._due: list[tuple[int, int, EndpointState]] = []
         self._changed: dict[CellState, None] = {}
         for cell, window in windows:
@@ -104,12 +105,8 @@ class Router:
             return
         kept = self._get_cell(state, cell.task)
         kept.window = window if kept.window is None else Window.merged(kept.window, window)
-        state.window = kept.window
-        if len(state.cells) > 1:
-            parts = [c.window for c in state.cells.values() if c.window is not None]
-            state.window = Window()
-            for part in parts:
-                state.window = Window.merged(state.window, part)
+        parts = [c.window for c in state.cells.values() if c.window is not None]
+        state.window = parts[0] if len(parts) == 1 else reduce(Window.merged, parts)
         self._models[state.endpoint.model].observed += window.requests
 
     # Names
@@ -140,16 +137,11 @@ class Router:
         return prior
 
     def _get_board(self, model: str, task: str, tier_name: str | None) -> Board:
-        key = (model, task, tier_name)
-        board = self._boards.get(key)
-        if board is None:
-            board = self._boards[key] = self._make_board(model, self._get_task(task), tier_name)
-        return board
+        if task not in self._params.tasks:
+            task = CHAT
+        return self._boards.get((model, task, tier_name)) or self._make_board(model, task, tier_name)
 
     def _make_board(self, model: str, task: str, tier_name: str | None) -> Board:
-        made = self._boards.get((model, task, tier_name))
-        if made is not None:
-            return made
         buyer = self._catalog.buyer
         cap, weights, min_reputation = buyer.price_cap, buyer.weights, None
         if tier_name is not None:
@@ -162,9 +154,10 @@ class Router:
                 factor = tier.price_cap_factor
                 cap = Price(round(cap.input_nusd * factor), round(cap.output_nusd * factor))
         cells = [self._get_cell(state, task) for state in self._models[model].endpoints]
-        return Board(
-            model, task, tier_name, cells, self._get_prior(model, task), cap, weights, min_reputation, self._params
-        )
+        prior = self._get_prior(model, task)
+        board = Board(model, task, tier_name, cells, prior, cap, weights, min_reputation, self._params)
+        self._boards[model, task, tier_name] = board
+        return board
 
     # Choosing
 
@@ -179,27 +172,25 @@ class Router:
         name = self._names.get(ask.model)
         if name is None:
             raise UnknownModel(ask.model, self._models)
-        names = [name]
-        for other in ask.fallback_models or self._models[name].rules.fallback_models:
-            fallback = self._names.get(other)
-            if fallback is not None and fallback not in names:
-                names.append(fallback)
-        stages: list[Stage] = []
-        empty: EmptyPool | None = None
-        for name in names:
-            stage = self._make_stage(name, ask, now_us)
-            if isinstance(stage, Stage):
-                stages.append(stage)
-            elif empty is None:
-                empty = stage
-        if not stages:
-            assert empty is not None
-            raise empty
         preferences = ask.preferences
-        single = preferences is not None and not preferences.allow_fallbacks
-        if single:
-            del stages[1:]
-            single = not (preferences and preferences.order)
+        may_fall_back = preferences is None or preferences.allow_fallbacks
+        fallbacks: Sequence[str] = ()
+        if may_fall_back:
+            fallbacks = ask.fallback_models or self._models[name].rules.fallback_models
+        stage = self._make_stage(name, ask, now_us)
+        stages: list[Stage] = []
+        if isinstance(stage, Stage):
+            stages.append(stage)
+        for other in fallbacks:
+            fallback = self._names.get(other)
+            if fallback is not None and fallback != name and all(s.board.model != fallback for s in stages):
+                further = self._make_stage(fallback, ask, now_us)
+                if isinstance(further, Stage):
+                    stages.append(further)
+        if not stages:
+            assert isinstance(stage, EmptyPool)
+            raise stage
+        single = preferences is not None and not may_fall_back and not preferences.order
         overlay = None if ask.session is None else self._sessions.get(ask.session)
         return Plan(stages, overlay, self._explores(stages[0]), single, self._rng, self._params)
 
@@ -246,13 +237,14 @@ class Router:
         board = stage.board
         if floor <= 0.0 or board.min_reputation is not None or len(board.members) < 2 or stage.first:
             return False
-        params = self._params
         draw = self._rng.random()
         if draw < floor:
             return True
-        count = min(len(board.members), params.sample_top + params.sample_rest)
-        share: float = 10.0 ** (-self._models[board.model].observed / (params.cold_start_requests * count))
-        return draw < share
+        params = self._params
+        tenths = self._models[board.model].observed / (
+            params.cold_start_requests * min(len(board.members), params.sample_top + params.sample_rest)
+        )
+        return tenths < 4.0 and draw < 10.0**-tenths
 
     # Learning
 
@@ -270,12 +262,17 @@ class Router:
         # The belief first: what an outage explains is not held against the healthy rate.
         was_out = state.belief > params.belief_out
         failure_rate = 1.0 - cell.success
-        belief = compute_updated_belief(state.get_belief(now_us, params), outcome, failure_rate, params)
-        blame = 0.0 if outcome is Outcome.REFUSED_US else 1.0 - belief
-        state.belief = belief
+        if outcome is Outcome.SUCCESS and state.belief <= params.belief_floor:
+            belief, blame = state.belief, 1.0
+            if state.limit < params.concurrency_limit or state.refusals:
+                self._learn_limit(state, outcome, now_us)
+        else:
+            belief = compute_updated_belief(state.get_belief(now_us, params), outcome, failure_rate, params)
+            blame = 0.0 if outcome is Outcome.REFUSED_US else 1.0 - belief
+            state.belief = belief
+            state.suspect = belief > params.belief_suspect
+            self._learn_limit(state, outcome, now_us)
         state.belief_us = now_us
-        state.suspect = belief > params.belief_suspect
-        self._learn_limit(state, outcome, now_us)
         # History.
         window = cell.window
         if window is None:
@@ -285,26 +282,29 @@ class Router:
             for other in state.cells.values():
                 if other.window is not None:
                     other.window.elapse(now_us, not was_out)
-        else:
+                    self._changed[other] = None
+            if state.window is not window:
+                state.window.elapse(now_us, not was_out)
+        elif now_us - window.elapsed_us >= params.uptime_step_us:
             window.elapse(now_us, not was_out)
+            if state.window is not window:
+                state.window.elapse(now_us, not was_out)
         window.observe(obs, blame)
-        if state.window is not window and state.window is not None:
-            state.window.elapse(now_us, not was_out)
+        if state.window is not window:
             state.window.observe(obs, blame)
         self._changed[cell] = None
         self._models[state.endpoint.model].observed += 1.0
         # Sessions.
         log_ttft: float | None = None
-        if obs.ttft_us is not None and (outcome is Outcome.SUCCESS or outcome is Outcome.SCHEMA_VIOLATION):
-            log_ttft = math.log(min(max(obs.ttft_us, MIN_TTFT_US), MAX_TTFT_US))
-        if cell.session is None:
-            cell.session = SessionCell()
-        cell.session.observe(obs, log_ttft, blame, params)
+        ttft_us = obs.ttft_us
+        if ttft_us is not None and (outcome is Outcome.SUCCESS or outcome is Outcome.SCHEMA_VIOLATION):
+            log_ttft = math.log(min(max(ttft_us, MIN_TTFT_US), MAX_TTFT_US))
+        shared = cell.session
+        if shared is None:
+            shared = cell.session = SessionCell()
+        shared.observe(obs, log_ttft, blame, params)
         if session is not None:
-            overlay = self._sessions.touch(session)
-            own = overlay.get(cell)
-            if own is None:
-                own = overlay[cell] = SessionCell()
+            own = self._sessions.touch(session, cell)
             own.belief = compute_updated_belief(own.get_belief(now_us, params), outcome, failure_rate, params)
             own.observe(obs, log_ttft, blame, params)
         self._queue(state)
@@ -313,10 +313,12 @@ class Router:
 
     def _share_window(self, state: EndpointState, cell: CellState) -> None:
         """Keep the endpoint's window the sum of its cells': the only one's own, or one beside them."""
-        if state.window is None:
+        others = [c.window for c in state.cells.values() if c.window is not None and c is not cell]
+        if not others:
+            assert cell.window is not None
             state.window = cell.window
-        elif any(other.window is state.window for other in state.cells.values()):
-            state.window = Window.merged(Window(), state.window)
+        elif len(others) == 1:
+            state.window = Window.merged(Window(), others[0])
 
     def _learn_limit(self, state: EndpointState, outcome: Outcome, now_us: int) -> None:
         params = self._params
@@ -341,7 +343,8 @@ class Router:
                 standing.queue.append(standing)
 
     def _schedule(self, state: EndpointState, now_us: int) -> None:
-        state.refresh_due_us = now_us + self._params.refresh_us
+        # The longer ago the last observation, the slower the session fades: so the steps double.
+        state.refresh_due_us = now_us + max(self._params.refresh_us, now_us - state.belief_us)
         heapq.heappush(self._due, (state.refresh_due_us, state.index, state))
 
     def _revisit(self, now_us: int) -> None:
@@ -432,7 +435,7 @@ class Router:
             shown = "out"
         else:
             shown = "suspect" if view.belief > self._params.belief_suspect else "ok"
-        window = cell.window or state.window
+        window = state.window if cell.window is None else cell.window
         return Ranked(
             endpoint=state.endpoint,
             rank=None,
@@ -446,16 +449,12 @@ class Router:
             cost_nusd=standing.cost_nusd,
             ttft_us=math.exp(view.log_ttft),
             success=view.success,
-            throughput=None if window is None else window.throughput,
+            throughput=window.throughput,
             requests=cell.evidence,
             belief=view.belief,
             in_flight=state.in_flight,
             concurrency_limit=state.limit,
-            billing_ratio=(
-                1.0
-                if window is None
-                else compute_billing_ratio(window.counted_tokens, window.billed_tokens, self._params)
-            ),
+            billing_ratio=compute_billing_ratio(window.counted_tokens, window.billed_tokens, self._params),
             state=shown,
             excluded=", ".join(failed) or None,
             cooling_until_us=state.cooling_until_us if state.cooling_until_us > now_us else None,
@@ -480,8 +479,8 @@ def _get_ttft(standing: Standing) -> float:
 
 
 def _get_slowness(standing: Standing) -> float:
-    window = standing.cell.window or standing.state.window
-    throughput = None if window is None else window.throughput
+    window = standing.state.window if standing.cell.window is None else standing.cell.window
+    throughput = window.throughput
     return 0.0 if throughput is None else -throughput
 
 

@@ -41,10 +41,14 @@ class SessionCell:
 
     def observe(self, obs: Observation, log_ttft: float | None, blame: float, params: Params = PARAMS) -> None:
         """Add one observation, O(1); ``blame`` is the share of a failure no outage explains."""
-        decay = compute_session_decay(obs.at_us - self.at_us, params)
-        self.at_us = max(self.at_us, obs.at_us)
-        self.requests *= decay
-        self.failures *= decay
+        at_us = obs.at_us
+        if at_us > self.at_us:
+            decay = 2.0 ** ((self.at_us - at_us) / params.session_half_life_us)
+            self.at_us = at_us
+            self.requests *= decay
+            self.failures *= decay
+            self.timed *= decay
+            self.log_sum *= decay
         if obs.outcome is Outcome.SUCCESS:
             self.requests += 1.0
         elif obs.outcome is Outcome.RATE_LIMITED:
@@ -56,8 +60,6 @@ class SessionCell:
         else:
             self.requests += blame
             self.failures += blame
-        self.timed *= decay
-        self.log_sum *= decay
         if log_ttft is not None:
             self.timed += 1.0
             self.log_sum += log_ttft
@@ -90,23 +92,25 @@ def compute_blended_success(
 
 
 class Sessions(Generic[C]):
-    """Named sessions by their name: each a dict from what it touched to its `SessionCell`; at most ``limit``."""
+    """Named sessions by their name, each a dict from what it touched to its `SessionCell`; both bounded."""
 
-    __slots__ = ("_by_name", "limit")
+    __slots__ = ("_by_name", "cells_limit", "limit")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, cells_limit: int) -> None:
         self.limit = limit
+        self.cells_limit = cells_limit
+        # Not a plain dict: dropping its first key again and again would scan what was dropped before.
         self._by_name: OrderedDict[str, dict[C, SessionCell]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_name)
 
     def get(self, name: str) -> dict[C, SessionCell] | None:
-        """The session's cells, None when unknown."""
+        """The session's cells, the most recently used last; None when unknown."""
         return self._by_name.get(name)
 
-    def touch(self, name: str) -> dict[C, SessionCell]:
-        """The session's cells, begun if need be; now the most recently used."""
+    def touch(self, name: str, cell: C) -> SessionCell:
+        """The session's view of a cell, begun if need be; session and cell are now the most recently used."""
         cells = self._by_name.get(name)
         if cells is None:
             cells = self._by_name[name] = {}
@@ -114,4 +118,10 @@ class Sessions(Generic[C]):
                 self._by_name.popitem(last=False)
         else:
             self._by_name.move_to_end(name)
-        return cells
+        view = cells.pop(cell, None)
+        if view is None:
+            view = SessionCell()
+            if len(cells) >= self.cells_limit:
+                del cells[next(iter(cells))]
+        cells[cell] = view
+        return view

@@ -17,45 +17,44 @@ from providerrank.rules.belief import compute_belief
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.metering import compute_honesty
 from providerrank.rules.params import Params
-from providerrank.rules.reputation import compute_success
 from providerrank.rules.session import SessionCell, compute_blended_log, compute_blended_success, compute_session_decay
 from providerrank.rules.window import Window
 
 
-class Prior:
-    """What the measured endpoints of one model are like at one task: sums over cells, weighted by their evidence."""
+PRIOR_LOG_STEP = 0.1
+PRIOR_SUCCESS_STEP = 0.005
+"""Moves of a prior too small to be worth scoring every endpoint anew: about 0.01 of a composite score each."""
+PRIOR_EVIDENCE = 3.0
 
-    __slots__ = ("log_sum", "params", "revision", "seen_log", "seen_success", "success_sum", "weight", "_log0")
+
+class Prior:
+    """What the measured endpoints of one model are like at one task: sums over cells, weighted by their evidence.
+
+    A cell contributes ``n / (n + 3)`` of an endpoint, so that one busy endpoint does not speak for all.
+    """
+
+    __slots__ = ("log_sum", "log_ttft", "revision", "success", "success_sum", "weight")
 
     def __init__(self, params: Params, task: str) -> None:
-        self.params = params
-        self._log0 = math.log(params.get_task(task).prior_ttft_us)
-        self.weight = 0.0
-        self.success_sum = 0.0
-        self.log_sum = 0.0
+        # The defaults count as a few endpoints of the pool.
+        self.weight = params.prior_pool_requests
+        self.success_sum = params.prior_pool_requests * params.prior_success
+        self.log_sum = params.prior_pool_requests * math.log(params.get_task(task).prior_ttft_us)
+        self.log_ttft = self.log_sum / self.weight
+        self.success = self.success_sum / self.weight
+        """Means as of the last revision."""
         self.revision = 0
-        """Grows when the prior moved enough for unmeasured endpoints to be scored anew."""
-        self.seen_log, self.seen_success = self.get_means(0.0, 0.0, 0.0)
+        """Grows when the means moved enough for unmeasured endpoints to be scored anew."""
 
-    def get_means(self, weight: float, success: float, log: float) -> tuple[float, float]:
-        """Prior mean of log TTFT and of the success rate, without the contribution given."""
-        params = self.params
-        pool = params.prior_pool_requests
-        total = self.weight - weight + pool
-        return (
-            (self.log_sum - log + pool * self._log0) / total,
-            (self.success_sum - success + pool * params.prior_success) / total,
-        )
-
-    def replace(self, cell: CellState, weight: float, success: float, log: float) -> None:
+    def replace(self, cell: CellState, weight: float, success: float, log_ttft: float) -> None:
         """Put a cell's new contribution in place of its old one."""
         self.weight += weight - cell.prior_weight
-        self.success_sum += success - cell.prior_success
-        self.log_sum += log - cell.prior_log
-        cell.prior_weight, cell.prior_success, cell.prior_log = weight, success, log
-        now_log, now_success = self.get_means(0.0, 0.0, 0.0)
-        if abs(now_log - self.seen_log) > 0.1 or abs(now_success - self.seen_success) > 0.005:
-            self.seen_log, self.seen_success = now_log, now_success
+        self.success_sum += weight * success - cell.prior_success
+        self.log_sum += weight * log_ttft - cell.prior_log
+        cell.prior_weight, cell.prior_success, cell.prior_log = weight, weight * success, weight * log_ttft
+        new_log, new_success = self.log_sum / self.weight, self.success_sum / self.weight
+        if abs(new_log - self.log_ttft) > PRIOR_LOG_STEP or abs(new_success - self.success) > PRIOR_SUCCESS_STEP:
+            self.log_ttft, self.success = new_log, new_success
             self.revision += 1
 
 
@@ -88,7 +87,8 @@ class EndpointState:
         self.index = index
         self.names = (endpoint.id.lower(), endpoint.provider.lower())
         self.cells: dict[str, CellState] = {}
-        self.window: Window | None = None
+        self.window = Window()
+        """The sum of its cells' windows; the very one of its only measured cell, where it has but one."""
         self.belief = params.belief_floor
         self.belief_us = 0
         self.suspect = False
@@ -123,6 +123,7 @@ class CellState:
         "fresh",
         "honesty",
         "log_ttft",
+        "mean",
         "prior",
         "prior_log",
         "prior_success",
@@ -143,7 +144,10 @@ class CellState:
         self.prior_weight = self.prior_success = self.prior_log = 0.0
         self.fresh = False
         """The estimate below is of the newest observation."""
-        self.log_ttft, self.success = prior.seen_log, prior.seen_success
+        self.log_ttft, self.success = prior.log_ttft, prior.success
+        """Expected log TTFT (of microseconds) and healthy success rate, session included."""
+        self.mean = prior.log_ttft
+        """History's mean of log TTFT."""
         self.uptime = 1.0
         self.honesty = 1.0
         self.evidence = 0.0
@@ -152,47 +156,43 @@ class CellState:
     def estimate(self, now_us: int, params: Params) -> None:
         """Bring the estimate up to date with window, session and priors."""
         self.fresh = True
-        log0, success0 = self.prior.get_means(self.prior_weight, self.prior_success, self.prior_log)
-        history, history_mean, success, evidence = log0, log0, success0, 0.0
-        prior_requests, prior_timed = params.prior_success_requests, params.prior_ttft_requests
+        # The model's other endpoints: the prior without this cell's own contribution.
+        prior = self.prior
+        others = prior.weight - self.prior_weight
+        log_ttft = mean = (prior.log_sum - self.prior_log) / others
+        success = (prior.success_sum - self.prior_success) / others
+        worth, worth_timed, evidence = params.prior_success_requests, params.prior_ttft_requests, 0.0
         own, whole = self.window, self.endpoint.window
-        if whole is not None and whole is not own:
-            history, history_mean, success, evidence = _read(
-                whole, now_us, history, success, prior_timed, prior_requests
-            )
-            prior_timed = min(params.borrowed_requests, prior_timed + evidence)
-            prior_requests = min(params.borrowed_requests, prior_requests + evidence)
+        for window in (own,) if own is whole else (whole, own):
+            if window is None:
+                continue
+            # Each level is shrunk towards the one before: model, endpoint, cell.
+            if evidence:
+                worth = min(worth + evidence, params.borrowed_requests)
+                worth_timed = min(worth_timed + evidence, params.borrowed_requests)
+            successes, failures, timed, measure, own_mean, self.uptime, counted, billed = window.get_figures(now_us)
+            evidence = successes + failures
+            success = (worth * success + successes) / (worth + evidence)
+            if timed:
+                log_ttft = (timed * measure + worth_timed * log_ttft) / (timed + worth_timed)
+                mean = own_mean
+            self.honesty = compute_honesty(counted, billed, params) if billed > counted else 1.0
         if own is not None:
-            history, history_mean, success, evidence = _read(own, now_us, history, success, prior_timed, prior_requests)
-            weight = evidence / (evidence + 3.0)
-            self.prior.replace(self, weight, weight * success, weight * history)
+            weight = evidence / (evidence + PRIOR_EVIDENCE)
+            if (
+                abs(weight * log_ttft - self.prior_log) > PRIOR_LOG_STEP / 5
+                or abs(weight * success - self.prior_success) > PRIOR_SUCCESS_STEP / 5
+            ):
+                prior.replace(self, weight, success, log_ttft)
         session = self.session
         if session is not None:
             decay = compute_session_decay(now_us - session.at_us, params)
-            worth = min(params.history_prior_requests, evidence + prior_requests)
+            worth = min(params.history_prior_requests, evidence + worth)
             success = compute_blended_success(success, worth, session.requests * decay, session.failures * decay)
-            if session.timed > 0:
-                history = compute_blended_log(
-                    history, history_mean, worth, session.log_sum / session.timed, session.timed * decay
-                )
-        self.log_ttft, self.success, self.evidence = history, success, evidence
-        read = own or whole
-        if read is not None:
-            uptime = read.uptime
-            self.uptime = 1.0 if uptime is None else uptime
-            self.honesty = compute_honesty(read.counted_tokens, read.billed_tokens, params)
-
-
-def _read(
-    window: Window, now_us: int, log0: float, success0: float, prior_timed: float, prior_requests: float
-) -> tuple[float, float, float, float]:
-    """History's measure of log TTFT, its mean, the success rate and the evidence, each shrunk towards its prior."""
-    successes, failures, timed = window.get_counts(now_us)
-    success = compute_success(successes, failures, success0, prior_requests)
-    measure, mean = window.log_ttft, window.log_mean
-    if measure is None or mean is None:
-        return log0, log0, success, successes + failures
-    return (timed * measure + prior_timed * log0) / (timed + prior_timed), mean, success, successes + failures
+            timed = session.timed
+            if timed:
+                log_ttft = compute_blended_log(log_ttft, mean, worth, session.log_sum / timed, timed * decay)
+        self.log_ttft, self.mean, self.success, self.evidence = log_ttft, mean, success, evidence
 
 
 class Standing:

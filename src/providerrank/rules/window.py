@@ -62,6 +62,9 @@ _RECORD_KEYS: Final = frozenset(
 )
 
 Record = dict[str, int | list[list[int]]]
+Figures = tuple[float, float, float, float, float, float, float, float]
+"""Successes, blamed failures, timed requests; log of ``p50^0.7 * p95^0.3`` and mean log TTFT (of microseconds; 0.0 when
+nothing was timed); uptime (1.0 when none was accounted); completion tokens counted and billed."""
 
 
 class Window:
@@ -251,10 +254,23 @@ class Window:
         """Requests with a TTFT, decayed."""
         return self._timed * self._scale
 
-    def get_counts(self, now_us: int) -> tuple[float, float, float]:
-        """Successes, blamed failures and timed requests as of ``now_us``: what a reputation starts from."""
+    def get_figures(self, now_us: int) -> Figures:
+        """All that an estimate needs, as of ``now_us``, in one call: see `Figures`."""
         scale = 2.0 ** ((self._landmark_us - now_us) * _INV_HALF_LIFE)
-        return self._successes * scale, self._failures * scale, self._timed * scale
+        median, tail, _ = self._place
+        accounted = self._up_us + self._down_us
+        return (
+            self._successes * scale,
+            self._failures * scale,
+            self._timed * scale,
+            PARAMS.ttft_median_power * _LOG_MIDDLE[median] + PARAMS.ttft_tail_power * _LOG_MIDDLE[tail]
+            if median
+            else 0.0,
+            self._log / self._timed if median else 0.0,
+            self._up_us / accounted if accounted > 0.0 else 1.0,
+            self._counted_tokens * scale,
+            self._billed_tokens * scale,
+        )
 
     @property
     def uptime(self) -> float | None:
