@@ -2,7 +2,7 @@
 
 Four sellers offer one model. Nothing tells the gateway which is good: the dearest answers at once,
 the cheapest keeps one waiting, and value for money lies between. The script then breaks *the leader
-of the moment* three times over, so that every breakage lands where the traffic is.
+of the moment* four times over, so that every breakage lands where the traffic is.
 
 Times are fractions of the show, so that 15 seconds and 10 minutes tell the same story.
 """
@@ -76,12 +76,13 @@ class Event:
 
 
 SCRIPT = (
-    Event(0.15, 0.42, Mishap.KILLED),
-    Event(0.30, 0.50, Mishap.RATE_LIMITED),
-    Event(0.56, 0.74, Mishap.CUTTING),
-    Event(0.66, 0.80, Mishap.FAILING),
+    Event(0.10, 0.28, Mishap.KILLED),
+    Event(0.24, 0.40, Mishap.RATE_LIMITED),
+    Event(0.46, 0.62, Mishap.CUTTING),
+    Event(0.56, 0.70, Mishap.FAILING),
 )
-"""At most two of the four are broken at once, and the last fifth shows them come back."""
+"""At most two of the four are broken at once. An endpoint that fell is tried again half a minute later (the belief in
+its outage halves every 30 s), so in a show of a minute the killed one is back for the last third."""
 
 
 @dataclass(frozen=True, slots=True)
