@@ -1,0 +1,29 @@
+"""What a store can say instead of doing its work. Drivers' own errors never leave this package."""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """A store could not be opened, read or written; the message is one sentence for the operator."""
+
+
+class NewerSchemaError(StoreError):
+    """The database was written by a newer ProviderRank; using it here could lose what that one keeps."""
+
+    def __init__(self, place: str, found: str, known: str) -> None:
+        super().__init__(
+            f"{place} has schema version {found}, newer than {known}, the newest this ProviderRank knows: "
+            "upgrade ProviderRank, or point [engines] store at another database."
+        )
+        self.place = place
+        self.found = found
+        self.known = known
+
+
+class StoreUnavailableError(StoreError):
+    """The database cannot be reached, opened or written just now."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place} cannot be used: {reason}.")
+        self.place = place
+        self.reason = reason

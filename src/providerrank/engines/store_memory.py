@@ -1,0 +1,31 @@
+"""Windows kept in this process only: for tests, for the demo, and for whoever wants nothing on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from providerrank.rules.cells import Cell
+from providerrank.rules.window import Window
+
+_RECORD = msgspec.json.Decoder(dict[str, object])
+
+
+class MemoryStore:
+    """A ``WindowStore`` that lasts as long as the object; what is loaded shares nothing with what was saved."""
+
+    def __init__(self) -> None:
+        self._records: dict[Cell, bytes] = {}
+
+    async def load(self) -> list[tuple[Cell, Window]]:
+        """Everything kept, in any order."""
+        return [(cell, Window.from_record(_RECORD.decode(record))) for cell, record in self._records.items()]
+
+    async def save(self, windows: Sequence[tuple[Cell, Window]]) -> None:
+        """Replace the kept window of each given cell, all or nothing."""
+        # Encoded before anything is replaced: a window that cannot be encoded changes nothing.
+        self._records.update({cell: msgspec.json.encode(window.to_record()) for cell, window in windows})
+
+    async def close(self) -> None:
+        """Nothing to release; what was kept stays with the object, so that a test can reopen it."""
