@@ -1,0 +1,135 @@
+"""A small world for the admin port to show: a catalog, a router that answers from a table, and a set clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from providerrank.apps.admin_reader import AdminSources
+from providerrank.gateway.stats import Stats
+from providerrank.rules.catalog import Catalog, ModelRules, Tier
+from providerrank.rules.cells import Cell, Endpoint, Price
+from providerrank.rules.observation import Observation, Outcome
+from providerrank.rules.ranking import Ranked, Ranking, Weights
+from providerrank.rules.window import Window
+
+NOW_US = 1_700_000_000_000_000
+
+LLAMA = "llama-3.3-70b"
+SLASHED = "meta/llama"
+
+
+def make_ranked(endpoint_id: str, rank: int | None, state: str = "ok", model: str = LLAMA) -> Ranked:
+    """One row with plausible figures."""
+    return Ranked(
+        endpoint=Endpoint(endpoint_id, model, Price.from_usd(0.9, 0.95)),
+        rank=rank,
+        effective=0.8 - 0.1 * (rank or 5),
+        composite=0.8 - 0.1 * (rank or 5),
+        reputation=0.85,
+        latency=0.7,
+        reliability=0.95,
+        uptime=0.99,
+        price_score=0.6,
+        cost_nusd=1_250_000.0,
+        ttft_us=340_000.0,
+        success=0.98765,
+        throughput=61.5,
+        requests=1234.5,
+        belief=0.01,
+        in_flight=3,
+        concurrency_limit=32.0,
+        billing_ratio=1.0,
+        state=state,
+    )
+
+
+ROWS = (
+    make_ranked("fireworks/llama-3.3-70b", 1),
+    replace(make_ranked("together/llama-3.3-70b@eu:fp8", 2, "suspect"), belief=0.3),
+    replace(make_ranked("slow/llama-3.3-70b", 3, "cooling"), cooling_until_us=NOW_US + 12_000_000),
+    replace(make_ranked("fallen/llama-3.3-70b", 4, "out"), belief=0.97, effective=0.02),
+    replace(make_ranked("dear/llama-3.3-70b", None, "excluded"), excluded="price cap"),
+    replace(make_ranked("<script>alert(1)</script>/x", None, "excluded"), excluded="feature <tools>"),
+)
+
+OTHER_ROWS = (replace(make_ranked("solo/meta-llama", 1, model=SLASHED), requests=0.0),)
+
+
+@dataclass
+class FakeRouter:
+    """Answers from a table, and counts how often it was asked."""
+
+    tables: dict[str, tuple[Ranked, ...]] = field(default_factory=lambda: {LLAMA: ROWS, SLASHED: OTHER_ROWS})
+    asked: int = 0
+
+    def resolve(self, name: str) -> str | None:
+        return LLAMA if name == "default" else name if name in self.tables else None
+
+    def models(self) -> list[str]:
+        return list(self.tables)
+
+    def ranking(self, model: str, now_us: int, task: str = "chat", tier: str | None = None) -> Ranking:
+        self.asked += 1
+        return Ranking(model, task, tier, now_us, "1", self.tables[model])
+
+
+@dataclass
+class World:
+    """What the admin port reads, and the means to change it."""
+
+    router: FakeRouter = field(default_factory=FakeRouter)
+    stats: Stats = field(default_factory=Stats)
+    listening: bool = True
+    now_us: int = NOW_US
+
+    def get_sources(self) -> AdminSources:
+        endpoints = tuple(row.endpoint for rows in self.router.tables.values() for row in rows)
+        return AdminSources(
+            catalog=Catalog(
+                endpoints=endpoints,
+                models=(ModelRules(LLAMA, aliases=("default",)),),
+                tiers=(Tier("high", 0.85, Weights(9, 1)), Tier("best-effort")),
+            ),
+            router=self.router,
+            stats=self.stats,
+            is_listening=lambda: self.listening,
+            now_us=lambda: self.now_us,
+            version="1.2.3",
+            get_window=get_window,
+        )
+
+
+def get_window(cell: Cell) -> Window | None:
+    """Only the first endpoint has measurements of its own."""
+    if cell.endpoint_id != "fireworks/llama-3.3-70b":
+        return None
+    window = Window()
+    for number in range(100):
+        ttft_us = 250_000 if number < 90 else 1_400_000
+        window.observe(Observation(cell.endpoint_id, "chat", NOW_US, Outcome.SUCCESS, ttft_us, 2_000_000))
+    return window
+
+
+def make_stats() -> Stats:
+    """Counters after some traffic."""
+    stats = Stats()
+    stats.attempts = {
+        ("fireworks/llama-3.3-70b", "success"): 1200,
+        ("fireworks/llama-3.3-70b", "failure"): 3,
+        ("slow/llama-3.3-70b", "rate_limited"): 41,
+        ("solo/meta-llama", "success"): 7,
+    }
+    stats.in_flight = {"fireworks/llama-3.3-70b": 3}
+    stats.ttft_buckets = {"fireworks/llama-3.3-70b": [0] * 4 + [1000] + [0] * 3 + [200] + [0] * 7}
+    stats.ttft_sum_us = {"fireworks/llama-3.3-70b": 530_000_000}
+    stats.requests = {("chat", "2xx"): 1207, ("chat", "4xx"): 2, ("models", "2xx"): 1, ("chat", "5xx"): 1}
+    stats.fallbacks = 44
+    stats.continuations = 2
+    stats.client_cancels = 5
+    stats.input_tokens = {"fireworks/llama-3.3-70b": 480_000}
+    stats.output_tokens = {"fireworks/llama-3.3-70b": 120_000}
+    stats.cost_nusd = {"fireworks/llama-3.3-70b": 546_000_000}
+    stats.connections = 32
+    stats.pending = 3
+    stats.last_failures = {"slow/llama-3.3-70b": (NOW_US - 75_000_000, "rate_limited")}
+    return stats
