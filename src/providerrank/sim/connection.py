@@ -3,16 +3,19 @@
 Requests that arrive while a reply is still being played wait their turn, as HTTP/1.1 wants. Reading is not
 stopped meanwhile, since a client's going away is only seen by reading.
 
-Two details of endings. A reset discards what the socket has not sent, so ``ABORT`` waits until everything
-written has left this process; on loopback it is then in the peer's buffer. And a reset is only a reset with
-``SO_LINGER`` of 0 seconds: a plain close would be an orderly end.
+Two details of endings. A reset discards what has not arrived, so ``ABORT`` waits until neither this process
+nor its kernel holds anything unacknowledged (``SIOCOUTQ``): a client meets the reset after the bytes that
+precede it, not instead of them. And a reset is only a reset with ``SO_LINGER`` of 0 seconds: a plain close
+would be an orderly end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import struct
+import termios
 from collections import deque
 from typing import Protocol, cast
 
@@ -25,7 +28,9 @@ from providerrank.sim.received import KEPT_BODY_BYTES, Received
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _LINGER_0 = struct.pack("ii", 1, 0)
 _POLL_S = 0.001
-"""Between looks at whether the socket has taken everything; only where a reset waits for it."""
+"""Between looks at whether everything has arrived; only where a reset waits for it."""
+_RESET_PATIENCE_S = 5.0
+"""A client that takes nothing for this long is reset all the same."""
 
 
 class Stage(Protocol):
@@ -56,7 +61,8 @@ class Connection(asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
-        "_body", "_doomed", "_headers", "_loop", "_parser", "_paused", "_position", "_queue", "_size", "_started_s",
+        "_body", "_doomed", "_headers", "_loop", "_parser", "_paused", "_polls",
+        "_position", "_queue", "_size", "_started_s",
         "_timer", "_transport", "_url", "_writes", "number", "playing", "requests", "stage",
     )  # fmt: skip
 
@@ -72,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.Handle | None = None
         self._paused = False
         self._doomed = False
+        self._polls = 0
         self._position = 0
         self._started_s = 0.0
         self._url = b""
@@ -206,6 +213,7 @@ class Connection(asyncio.Protocol):
         if performance.ending is Ending.HOLD:
             return
         if performance.ending is Ending.ABORT:
+            self._polls = 0
             self._reset_when_sent()
             return
         self.playing = None
@@ -229,7 +237,8 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._transport is None:
             return
-        if self._transport.get_write_buffer_size() > 0:
+        if self._count_unsent() and self._polls * _POLL_S < _RESET_PATIENCE_S:
+            self._polls += 1
             self._timer = self._loop.call_later(_POLL_S, self._reset_when_sent)
             return
         if self.playing is not None:
@@ -237,6 +246,15 @@ class Connection(asyncio.Protocol):
             self.playing = None
             self.stage.on_played(received, left=False)
         self.reset()
+
+    def _count_unsent(self) -> int:
+        """Return how many bytes the peer's kernel has not acknowledged."""
+        assert self._transport is not None
+        waiting = self._transport.get_write_buffer_size()
+        plug = self._transport.get_extra_info("socket")
+        if waiting == 0 and plug is not None:
+            waiting = struct.unpack("i", fcntl.ioctl(plug.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+        return waiting
 
     def _refuse(self, status: int) -> None:
         if self._transport is not None:

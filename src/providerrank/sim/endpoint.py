@@ -68,6 +68,7 @@ class SimEndpoint:
         self._listener: Listener | None = None
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._idle_waiters: list[asyncio.Future[None]] = []
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -111,6 +112,13 @@ class SimEndpoint:
         for connection in tuple(self._connections):
             if connection.is_idle:
                 connection.close()
+
+    async def idle(self) -> None:
+        """Wait until no request is being answered: each answer has ended, or its client has left."""
+        if self.log.in_flight:
+            waiter = asyncio.get_running_loop().create_future()
+            self._idle_waiters.append(waiter)
+            await waiter
 
     # --- control -------------------------------------------------------------------------------------------------
 
@@ -309,6 +317,11 @@ class SimEndpoint:
         else:
             self.log.answered += 1
             received.answered_at_s = self._clock()
+        if self._idle_waiters and self.log.in_flight == 0:
+            for waiter in self._idle_waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._idle_waiters.clear()
         if self._script:
             # Not before the reply has ended: its own connection is idle only then.
             asyncio.get_running_loop().call_soon(self._align)
