@@ -16,8 +16,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from providerrank.apps.config import Config, EndpointTable, KeyPath, Mistake, Secret, WeightsTable, show
-from providerrank.rules.cells import FEATURES
+from providerrank.apps.config import (
+    CapTable,
+    Config,
+    EndpointTable,
+    KeyPath,
+    Mistake,
+    PriceTable,
+    Secret,
+    WeightsTable,
+    show,
+)
+from providerrank.rules.cells import FEATURES, Price
+from providerrank.rules.params import PARAMS
+from providerrank.rules.ranking import compute_expected_cost_nusd
 
 ENDPOINT_ID = re.compile(
     r"(?P<provider>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<model>[A-Za-z0-9][A-Za-z0-9._+/:-]*?)"
@@ -80,19 +92,25 @@ class _Rules:
     def check_gateway(self) -> None:
         """Addresses, keys and sizes."""
         gateway = self.config.gateway
-        addresses: list[tuple[str, int]] = []
+        addresses: dict[str, tuple[str, int]] = {}
         for key in ("listen", "admin"):
             written: str = getattr(gateway, key)
             try:
-                addresses.append(parse_address(written))
+                addresses[key] = parse_address(written)
             except ValueError as error:
                 self.say(("gateway", key), f'is {show(written)}: {error}, as in "127.0.0.1:8080".')
-        if len(addresses) == 2 and _is_same_socket(*addresses):
+        if len(addresses) == 2 and _is_same_socket(*addresses.values()):
             self.say(
                 ("gateway", "admin"),
                 f"is {show(gateway.admin)}, the port gateway.listen already takes: give the admin port another number.",
             )
-        if addresses and not gateway.keys and not is_loopback(addresses[0][0]):
+        if "admin" in addresses and not gateway.keys and not is_loopback(addresses["admin"][0]):
+            self.say(
+                ("gateway", "admin"),
+                f"is {show(gateway.admin)}, which other machines can reach, and there is no key to ask them for: "
+                'add keys = ["env:PROVIDERRANK_KEY"], or listen on 127.0.0.1.',
+            )
+        if "listen" in addresses and not gateway.keys and not is_loopback(addresses["listen"][0]):
             self.note(
                 ("gateway", "listen"),
                 "is reachable from other machines, but without gateway.keys only this machine may call: "
@@ -286,8 +304,14 @@ class _Rules:
         by_model: defaultdict[str, list[EndpointTable]] = defaultdict(list)
         for endpoint in self.config.endpoints:
             by_model[endpoint.model].append(endpoint)
+        # A stand-in for a price that could not be read says nothing of the cap.
+        unknown = {
+            endpoint.model
+            for index, endpoint in enumerate(self.config.endpoints)
+            if any(path[:3] == ("endpoints", index, "price") for path in self.damaged)
+        }
         for model, endpoints in by_model.items():
-            if not model or not all(_is_above(endpoint, cap.input, cap.output) for endpoint in endpoints):
+            if not model or model in unknown or not all(_is_above(endpoint.price, cap) for endpoint in endpoints):
                 continue
             cheapest = min(endpoints, key=lambda endpoint: endpoint.price.input + endpoint.price.output)
             self.say(
@@ -462,13 +486,14 @@ def _is_same_socket(one: tuple[str, int], other: tuple[str, int]) -> bool:
     return one[1] == other[1] != 0 and (len(hosts) == 1 or bool(hosts & wildcards))
 
 
-def _is_above(endpoint: EndpointTable, input_cap: float, output_cap: float) -> bool:
-    """Whether an endpoint costs more than the cap whatever a request's mix of input and output."""
-    price = endpoint.price
-    return (
-        price.input >= input_cap
-        and price.output >= output_cap
-        and (price.input > input_cap or price.output > output_cap)
+def _is_above(price: PriceTable, cap: CapTable) -> bool:
+    """Whether the router leaves an endpoint out for its price, whatever the task."""
+    if not all(math.isfinite(side) for side in (price.input, price.output)):
+        return False
+    listed, most = Price.from_usd(price.input, price.output), Price.from_usd(cap.input, cap.output)
+    return all(
+        compute_expected_cost_nusd(listed, task) > compute_expected_cost_nusd(most, task)
+        for task in PARAMS.tasks.values()
     )
 
 

@@ -413,9 +413,15 @@ MISTAKES = [
     ),
     (
         "same port twice",
-        '[gateway]\nlisten = "0.0.0.0:8080"\nadmin = "127.0.0.1:8080"\n' + MINIMAL,
+        '[gateway]\nlisten = "0.0.0.0:8080"\nadmin = "127.0.0.1:8080"\nkeys = ["env:CLIENT_KEY"]\n' + MINIMAL,
         '3: gateway.admin is "127.0.0.1:8080", the port gateway.listen already takes: '
         "give the admin port another number.",
+    ),
+    (
+        "an admin port for everybody",
+        '[gateway]\nadmin = "0.0.0.0:8081"\n' + MINIMAL,
+        '2: gateway.admin is "0.0.0.0:8081", which other machines can reach, and there is no key to ask them for: '
+        'add keys = ["env:PROVIDERRANK_KEY"], or listen on 127.0.0.1.',
     ),
     (
         "more workers than there are",
