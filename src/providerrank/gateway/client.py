@@ -7,6 +7,7 @@ make us hold more than it is owed. Everything it may do slowly has a clock.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
@@ -18,6 +19,8 @@ from providerrank.wire.refusal import write_error
 if TYPE_CHECKING:
     from providerrank.gateway.exchange import Exchange
     from providerrank.gateway.server import Gateway
+
+log = logging.getLogger(__name__)
 
 WRITE_HIGH_BYTES = 256 * 1024
 """Past this much unsent, the endpoint is not read from until the client has caught up."""
@@ -144,7 +147,16 @@ class ClientConnection(asyncio.Protocol):
         self._request = request
         self._keep_alive = request.keep_alive and not self._gateway.draining
         self._chunked = request.version != "1.0"
-        self._gateway.serve(self, request)
+        try:
+            self._gateway.serve(self, request)
+        except Exception:
+            # A mistake of ours must not look like a network fault. What was asked stays out of the log.
+            log.exception("request crashed")
+            if self._request is request and self._exchange is None:
+                self._keep_alive = False
+                self.send_simple(500, write_error(500, "the gateway failed on this request", code="internal_error"))
+            else:
+                self.abort()
 
     def _reject(self, status: int, message: str, code: str) -> None:
         """What can not be read can not be followed by anything: answer and close."""

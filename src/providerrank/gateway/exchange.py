@@ -257,7 +257,7 @@ class Exchange:
             self._failed(now, Fault.MALFORMED, detail=str(error))
             return
         schema = self._intake.schema
-        if schema is not None and breaks_schema(schema, reply):
+        if schema is not None and reply.is_plain_and_complete and breaks_schema(schema, reply.text):
             self.held_status, self.held_body = 200, body
             self._failed(now, Fault.SCHEMA)
             return
@@ -504,12 +504,20 @@ class Exchange:
             pace.observe(writing, tokens)
         else:
             pace.observe(total, tokens)
-        broken = self._relay is not None and self._relay.bad_events > 0
+        outcome = Outcome.SUCCESS
+        relay = self._relay
+        if relay is not None:
+            schema = self._intake.schema
+            if relay.bad_events:
+                outcome = Outcome.FAILURE
+            elif schema is not None and relay.is_plain_and_complete and breaks_schema(schema, relay.text):
+                # It has been delivered and can not be taken back; the endpoint answers for it all the same.
+                outcome = Outcome.SCHEMA_VIOLATION
         observation = Observation(
             endpoint.id,
             self._intake.task,
             now,
-            Outcome.FAILURE if broken else Outcome.SUCCESS,
+            outcome,
             self._get_ttft_us(attempt),
             total,
             prompt,

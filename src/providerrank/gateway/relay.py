@@ -51,7 +51,7 @@ class Broken(Exception):
 class Relay:
     """The state of one streamed answer across its attempts. ``take_output`` is what the client gets next."""
 
-    __slots__ = ("_content", "_echo", "_first_id", "_held", "_intake", "_last", "_reader", "_reasoning", "_rewriting", "_wrote_usage",
+    __slots__ = ("_content", "_echo", "_finish", "_first_id", "_held", "_intake", "_last", "_reader", "_reasoning", "_rewriting", "_wrote_usage",
                  "bad_events", "content_events", "delivered_content", "finished", "sealed", "usage")  # fmt: skip
 
     def __init__(self, intake: Intake) -> None:
@@ -65,6 +65,7 @@ class Relay:
         self._first_id: str | None = None
         self._last: bytes | None = None
         self._wrote_usage = False
+        self._finish = ""
         self.finished = False
         """A finish reason was seen."""
         self.sealed = intake.seals
@@ -79,6 +80,16 @@ class Relay:
     def output_text_bytes(self) -> int:
         """UTF-8 bytes of text delivered, reasoning included."""
         return len(self._content.text.encode()) + len(self._reasoning.text.encode())
+
+    @property
+    def text(self) -> str:
+        """The text delivered so far."""
+        return self._content.text
+
+    @property
+    def is_plain_and_complete(self) -> bool:
+        """Whether the answer is text that claims to be all of it: not cut by a limit, no refusal, no tool call."""
+        return self._finish == "stop" and not self.sealed
 
     def begin_attempt(self, endpoint: Endpoint, upstream_model: str) -> bytes:
         """The body to send to ``endpoint``: the request, or what continues the answer delivered so far."""
@@ -210,6 +221,7 @@ class Relay:
         if reason == "error":
             raise Broken("finish reason 'error'")
         self.finished = True
+        self._finish = reason
 
     def _pass_extra(self, payload: bytes, event: StreamEvent) -> None:
         """An event without choices: the usage, for those who asked, or something of the endpoint's own."""

@@ -10,8 +10,6 @@ import msgspec
 if TYPE_CHECKING:
     import jsonschema_rs
 
-    from providerrank.wire.answer import Reply
-
 MAX_SCHEMA_BYTES = 256 * 1024
 """A larger schema is not checked: compiling it would cost more than a wrong answer."""
 
@@ -29,21 +27,14 @@ def _compile(schema: bytes) -> jsonschema_rs.Validator | None:
         return None  # the request's own mistake: for the endpoint to refuse
 
 
-def breaks_schema(schema: bytes, reply: Reply) -> bool:
-    """True: the first choice claims to be a complete answer and its text is not an instance of the schema.
-
-    An answer cut by its token limit, a refusal or a tool call is judged by nobody.
-    """
-    assert reply.choices
-    choice = reply.choices[0]
-    if choice.finish_reason != "stop" or choice.message is None or choice.message.refusal or choice.message.tool_calls:
-        return False
+def breaks_schema(schema: bytes, text: str) -> bool:
+    """True: ``text`` is not an instance of the schema. A schema that does not compile is for the endpoint to refuse."""
     if len(schema) > MAX_SCHEMA_BYTES:
         return False
     validator = _compile(schema)
     if validator is None:
         return False
     try:
-        return not validator.is_valid(_any.decode(reply.text))
+        return not validator.is_valid(_any.decode(text))
     except (msgspec.MsgspecError, RecursionError):
         return True

@@ -446,7 +446,8 @@ class Attempts:
         if now_us >= self._deadline_us:
             return self._fail(now_us)
         rule = TABLE[failed.fault] if failed is not None and failed.fault is not None else None
-        if rule is not None and not rule.next_endpoint:
+        if rule is not None and not rule.next_endpoint and not self.committed:
+            # (A refusal of what continues a delivered answer is no answer to the client: on to another endpoint.)
             return self._fail(now_us)
         while True:
             endpoint = self._choose(now_us)

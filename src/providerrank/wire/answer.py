@@ -52,6 +52,15 @@ class Reply(msgspec.Struct):
         content = choice.text if choice.message is None else choice.message.content
         return content if isinstance(content, str) else ""
 
+    @property
+    def is_plain_and_complete(self) -> bool:
+        """Whether the first choice is text that claims to be all of it: not cut by a limit, no refusal, no tool call."""
+        if not self.choices:
+            return False
+        choice = self.choices[0]
+        message = choice.message
+        return choice.finish_reason == "stop" and (message is None or not (message.refusal or message.tool_calls))
+
 
 _reply = msgspec.json.Decoder(Reply)
 
