@@ -24,6 +24,8 @@ TIE_BREAK = 1e-12
 SMALL = 64
 """Boards up to this size are scored anew whenever their prior moves."""
 REBUILD_US = SECOND_US
+THIN = 50.0
+"""Requests of its own past which a cell's estimate no longer feels the prior."""
 
 
 class Board:
@@ -37,6 +39,7 @@ class Board:
         "_price_weight",
         "_queue",
         "_rebuilt_us",
+        "_reliability_power",
         "_reliability_weight",
         "_reputation_weight",
         "_revision",
@@ -79,6 +82,7 @@ class Board:
         self._price_weight = 1.0 - scale
         self._latency_weight = params.latency_weight
         self._reliability_weight = params.reliability_weight
+        self._reliability_power = params.reliability_power
         self._uptime_weight = params.uptime_weight
         self._reputation_weight = scale
         costed = [
@@ -130,7 +134,8 @@ class Board:
         self._rebuilt_us = now_us
         for standing in self.members:
             standing.queued = False
-            standing.cell.fresh = False
+            if standing.cell.evidence < THIN:
+                standing.cell.fresh = False
             self.score(standing, now_us)
         self._queue.clear()
         self.members.sort(key=_get_key)
@@ -141,10 +146,18 @@ class Board:
         cell = standing.cell
         if not cell.fresh:
             cell.estimate(now_us, self._params)
-        standing.latency = self.compute_latency(cell.log_ttft)
-        standing.reputation = self.compute_reputation(standing.latency, cell.success, cell.uptime)
-        standing.composite = self.compute_composite(standing, standing.reputation)
-        standing.key = standing.state.index * TIE_BREAK - standing.composite
+        # compute_latency, compute_reputation and compute_composite, written out: this is the hot path.
+        excess = cell.log_ttft - self._log_target
+        standing.latency = latency = 1.0 if excess <= 0.0 else math.exp(-excess)
+        standing.reputation = reputation = (
+            self._latency_weight * latency
+            + self._reliability_weight * cell.success**self._reliability_power
+            + self._uptime_weight * cell.uptime
+        )
+        standing.composite = composite = (
+            self._reputation_weight * reputation + self._price_weight * standing.price_score
+        ) * cell.honesty
+        standing.key = standing.state.index * TIE_BREAK - composite
 
     def compute_latency(self, log_ttft: float) -> float:
         """As `reputation.compute_latency`, of a log TTFT."""
@@ -154,7 +167,7 @@ class Board:
         """As `reputation.compute_reputation`, of a success rate."""
         return (
             self._latency_weight * latency
-            + self._reliability_weight * success**self._params.reliability_power
+            + self._reliability_weight * success**self._reliability_power
             + self._uptime_weight * uptime
         )
 
