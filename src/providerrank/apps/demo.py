@@ -115,7 +115,7 @@ class _Show:
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self._stop.set)
         what = "SmolLM2-135M on llama.cpp, one thread each" if self._is_real else "simulated, no model"
-        self._console.print(f"Starting {len(SELLERS)} endpoints of one model ({what}).", highlight=False)
+        self._say(f"Starting {len(SELLERS)} endpoints of one model ({what}).")
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.TaskGroup() as group:
                 for endpoint in self._endpoints.values():
@@ -124,11 +124,8 @@ class _Show:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="providerrank-demo-")))
             config = write_config(folder, SELLERS, {name: e.base_url for name, e in self._endpoints.items()})
             gateway = await stack.enter_async_context(DemoGateway.opened(config))
-            self._console.print(
-                f"Gateway: {gateway.base_url}  page: {gateway.admin_url}/  configuration: {config}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            about = {"Gateway": gateway.base_url, "Page": f"{gateway.admin_url}/", "Configuration": str(config)}
+            self._say(*(f"{name + ':':15}{value}" for name, value in about.items()))
             summary = await self._play(gateway)
             self._report(summary)
             if self._options.seconds is None and not self._options.as_json and not self._stop.is_set():
@@ -160,6 +157,10 @@ class _Show:
             prices={seller.endpoint_id: seller.price for seller in SELLERS},
             events=self._events,
         )
+
+    def _say(self, *lines: str) -> None:
+        """Write lines as they are."""
+        self._console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._began_s
@@ -200,7 +201,7 @@ class _Show:
         line = f"{self._elapsed_s():5.1f} s  {sentence}"
         self._events.append(line)
         if not self._is_live:
-            self._console.print(line, highlight=False)
+            self._say(line)
 
     def _get_doing(self, name: str) -> str:
         if name in self._broken:
@@ -221,8 +222,7 @@ class _Show:
             every_s = min(LOG_EVERY_S, self._seconds / 4)
             while not over.is_set():
                 await _first(over.wait, lambda: asyncio.sleep(every_s))
-                lines = [get_status(), *map(format_row, self._get_rows(gateway))]
-                self._console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+                self._say(get_status(), *map(format_row, self._get_rows(gateway)))
             return
         title = f"Endpoints of {MODEL}, best first"
         with Live(console=self._console, auto_refresh=False) as live:
@@ -235,18 +235,16 @@ class _Show:
         if self._options.as_json:
             print(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
             return
-        self._console.print()
-        self._console.print("\n".join(format_summary(summary)), highlight=False, markup=False, soft_wrap=True)
+        self._say("", *format_summary(summary))
 
     def _invite(self, gateway: DemoGateway) -> None:
-        lines = [
+        self._say(
             "",
             "The gateway stays up until Ctrl-C. Try it:",
             f"  curl -N {gateway.base_url}/chat/completions -H 'Content-Type: application/json' \\",
             f'    -d \'{{"model":"{MODEL}","stream":true,"messages":[{{"role":"user","content":"Hello!"}}]}}\'',
             f"Its page: {gateway.admin_url}/",
-        ]
-        self._console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+        )
 
 
 async def _first(*waits: Callable[[], Awaitable[object]]) -> None:

@@ -70,9 +70,9 @@ def render_table(rows: Sequence[Row], title: str) -> Table:
     table.add_column("endpoint", width=8, no_wrap=True)
     table.add_column("score", justify="right", width=5)
     table.add_column("TTFT", justify="right", width=8)
-    table.add_column("rely", justify="right", width=6)
+    table.add_column("reliab", justify="right", width=6)
     table.add_column("$/M token", justify="right", width=9)
-    table.add_column("fly", justify="right", width=3)
+    table.add_column("load", justify="right", width=4)
     table.add_column("last failure", no_wrap=True, ratio=1)
     table.add_column("now", no_wrap=True, width=13)
     for row in rows:

@@ -10,7 +10,7 @@ parent died of.
            ◄─ stdout: one line of JSON when it listens ────────────────────
 
 What this server does, measured with xllamacpp 2026.10.11549 and SmolLM2-135M-Instruct Q4_1 on one
-thread: 145 tokens/s and 215 prompt tokens/s alone on a core, listening 0.4 s after its start, 175 MB
+thread: 145 tokens/s and 215 prompt tokens/s alone on a core, listening 0.4 s after its start, 220 MB
 resident. Streaming, usage (in a stream only on `include_usage`), stop, seed, temperature 0, JSON
 schema and logprobs work as OpenAI documents them. A final assistant message is continued: a stream carries
 only the continuation, a plain answer repeats the prefilled text first. Tools are accepted and
