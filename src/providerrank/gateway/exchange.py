@@ -96,7 +96,7 @@ class Exchange:
         self._session = session
         self._extra = extra
         self.request_id = request_id
-        self._machine = Attempts(plan, gateway.timing, self._get_silence_us, gateway.jitter)
+        self._machine = Attempts(plan, gateway.timing, gateway.jitter)
         self._relay = Relay(intake) if intake.stream else None
         self._call: Call | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -155,7 +155,7 @@ class Exchange:
             self._drop_call()
             self._refused(now_us)
         elif now_us >= machine.due_us:
-            action = machine.clock(now_us)
+            action = machine.clock(now_us, self._get_silence_us)
             if action is not None:
                 self._drop_call()
                 self._do(action)

@@ -310,6 +310,7 @@ class Pool:
 
     def give(self, connection: UpstreamConnection) -> None:
         """A connection whose answer is complete."""
+        self._lingering.pop(connection, None)
         idle = connection.target.idle
         if self._closed or len(idle) >= self.limits.max_idle_per_upstream:
             connection.abort()

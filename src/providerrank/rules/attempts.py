@@ -143,14 +143,17 @@ class Candidates(Protocol):
     def more(self, now_us: int) -> bool:
         """Whether anything else would be offered, on any model."""
 
+    def more_here(self, now_us: int) -> bool:
+        """Whether anything else would be offered of the current model."""
+
     def earliest_cooled_us(self, now_us: int) -> tuple[Endpoint, int] | None:
         """The rate-limited endpoint of the current model that frees first, and when."""
 
     def advance(self, now_us: int) -> bool:
         """Go on to the next fallback model."""
 
-    def last_resort(self, now_us: int) -> Endpoint | None:
-        """An untried endpoint that is believed out, where nothing else is left."""
+    def last_resort(self, now_us: int, here: bool = ...) -> Endpoint | None:
+        """An untried endpoint that is believed out, where nothing else is left; ``here``: of the current model only."""
 
     def require(self, features: frozenset[str] = ..., context_over: int | None = ...) -> None:
         """Narrow what follows to endpoints with these features or a context window above this one."""
@@ -268,7 +271,6 @@ class Attempts:
         "_candidates",
         "_cooled",
         "_deadline_us",
-        "_first_token_us",
         "_held",
         "_jitter",
         "_later",
@@ -288,13 +290,11 @@ class Attempts:
         self,
         candidates: Candidates,
         timing: Timing,
-        first_token_us: Callable[[Endpoint, int], int],
         jitter: Callable[[], float],
     ) -> None:
-        """``first_token_us(endpoint, budget_us)`` is how long that endpoint may stay silent; ``jitter()`` is in [0, 1)."""
+        """``jitter()`` is in [0, 1)."""
         self._candidates = candidates
         self._timing = timing
-        self._first_token_us = first_token_us
         self._jitter = jitter
         self._log: list[Attempt] = []
         self._later: list[Endpoint] = []
@@ -389,7 +389,7 @@ class Attempts:
         self.attempt = None
         rule = TABLE[fault]
         if fault is Fault.RATE_LIMITED and cool_until_us is not None:
-            self._cooled = cool_until_us if self._cooled is None else min(self._cooled, cool_until_us)
+            self._note_cooled(now_us, cool_until_us)
         if rule.to_client and not self.committed:
             self._held = attempt
             if not rule.next_endpoint:
@@ -402,8 +402,11 @@ class Attempts:
             return self._fail(now_us)
         return self._next(now_us, attempt)
 
-    def clock(self, now_us: int) -> Action | None:
-        """Time passed. Does nothing before ``due_us``."""
+    def clock(self, now_us: int, get_silence_us: Callable[[Endpoint, int], int]) -> Action | None:
+        """Time passed. Does nothing before ``due_us``.
+
+        ``get_silence_us(endpoint, budget_us)`` is how long that endpoint may stay silent before its first content.
+        """
         if now_us < self.due_us or self.state is State.DONE:
             return None
         if self.state is State.WAITING:
@@ -419,7 +422,7 @@ class Attempts:
         elif attempt.connected_us is None:
             fault = Fault.CONNECT_TIMEOUT
         elif attempt.first_content_us is None:
-            self.due_us = self._compute_late_us(now_us, attempt)
+            self.due_us = self._compute_late_us(now_us, attempt, get_silence_us)
             if now_us < self.due_us:
                 return None
             fault = Fault.FIRST_TOKEN_TIMEOUT
@@ -433,11 +436,12 @@ class Attempts:
         self.attempt = None
         self.state = State.DONE
 
-    def _compute_late_us(self, now_us: int, attempt: Attempt) -> int:
+    def _compute_late_us(self, now_us: int, attempt: Attempt, get_silence_us: Callable[[Endpoint, int], int]) -> int:
         """When a silent endpoint is late. The last candidate left never is: nobody else would answer sooner."""
-        if not self._later and not self._candidates.more(now_us):
+        candidates = self._candidates
+        if not self._later and not (candidates.more_here(now_us) if self.committed else candidates.more(now_us)):
             return self._deadline_us
-        silence = self._first_token_us(attempt.endpoint, self._deadline_us - attempt.started_us)
+        silence = get_silence_us(attempt.endpoint, self._deadline_us - attempt.started_us)
         return min(self._deadline_us, attempt.started_us + silence)
 
     # ---- the walk ------------------------------------------------------------------------------------------------
@@ -456,16 +460,20 @@ class Attempts:
             if failed is not None and rule is not None and rule.retry_last and self._retried != failed.model:
                 self._retried = failed.model
                 low, high = RETRY_PAUSE_US
-                return self._try(now_us, failed.endpoint, low + int(self._jitter() * (high - low)))
+                pause_us = low + int(self._jitter() * (high - low))
+                if now_us + pause_us < self._deadline_us:
+                    return self._try(now_us, failed.endpoint, pause_us)
             waiting = self._wait(now_us)
             if waiting is not None:
                 return waiting
-            if self.committed or (rule is not None and not rule.next_model):
+            if self.committed:
+                break
+            if rule is not None and not rule.next_model:
                 return self._fail(now_us)
             if not self._candidates.advance(now_us):
                 break
             failed, self._patience_end_us = None, None
-        endpoint = self._candidates.last_resort(now_us)
+        endpoint = self._candidates.last_resort(now_us, here=self.committed)
         return self._fail(now_us) if endpoint is None else self._try(now_us, endpoint)
 
     def _choose(self, now_us: int) -> Endpoint | None:
@@ -484,15 +492,22 @@ class Attempts:
         if cooled is None:
             return None
         endpoint, free_us = cooled
-        self._cooled = free_us if self._cooled is None else min(self._cooled, free_us)
+        self._note_cooled(now_us, free_us)
+        if any(a.endpoint is endpoint and a.fault is not Fault.RATE_LIMITED for a in self._log):
+            return None  # others made it cool: here it failed for a reason that waiting does not mend
         if self._patience_end_us is None:
             self._patience_end_us = now_us + self._timing.patience_us
         if free_us > min(self._patience_end_us, self._deadline_us):
             return None
         self.state = State.WAITING
         self._waiting_for = endpoint
-        self.due_us = free_us + int(self._jitter() * PATIENCE_JITTER_US)
+        self.due_us = min(self._deadline_us, free_us + int(self._jitter() * PATIENCE_JITTER_US))
         return Wait(self.due_us)
+
+    def _note_cooled(self, now_us: int, until_us: int) -> None:
+        """Keep when the first rate limit ends, for the client's ``Retry-After``; one that has ended says nothing."""
+        if self._cooled is None or self._cooled <= now_us or until_us < self._cooled:
+            self._cooled = until_us
 
     def _try(self, now_us: int, endpoint: Endpoint, pause_us: int = 0) -> Try:
         start = now_us + pause_us

@@ -143,13 +143,16 @@ class Plan:
         self.model = self._stages[self._at].board.model
         return True
 
-    def last_resort(self, now_us: int) -> Endpoint | None:
-        """The best untried endpoint of all models though believed out; None when all were tried or are cooling."""
+    def last_resort(self, now_us: int, here: bool = False) -> Endpoint | None:
+        """The best untried endpoint though believed out; None when all were tried or are cooling.
+
+        Of all models, or, with ``here``, of the current one.
+        """
         if self._single and self._tried:
             return None
         best: Standing | None = None
         best_score = NEVER
-        for stage in self._stages:
+        for stage in (self._stages[self._at],) if here else self._stages:
             for standing in self._get_candidates(stage):
                 if self._is_usable(stage, standing, now_us):
                     score = (1.0 - self._get_belief(standing, now_us)) * standing.composite
