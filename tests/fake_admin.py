@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from providerrank.apps.admin_reader import AdminSources
-from providerrank.gateway.stats import Stats
 from providerrank.rules.catalog import Catalog, ModelRules, Tier
 from providerrank.rules.cells import Cell, Endpoint, Price
 from providerrank.rules.observation import Observation, Outcome
@@ -72,13 +71,38 @@ class FakeRouter:
         self.asked += 1
         return Ranking(model, task, tier, now_us, "1", self.tables[model])
 
+    def windows(self, changed_only: bool = True) -> list[tuple[Cell, Window]]:
+        assert not changed_only, "what changed is for the keeper"
+        return [(Cell("fireworks/llama-3.3-70b", "chat"), make_window())]
+
+
+@dataclass
+class FakeStats:
+    """Counters anyone may set."""
+
+    attempts: dict[tuple[str, str], int] = field(default_factory=dict)
+    in_flight: dict[str, int] = field(default_factory=dict)
+    ttft_bounds_s: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
+    ttft_buckets: dict[str, list[int]] = field(default_factory=dict)
+    ttft_sum_us: dict[str, int] = field(default_factory=dict)
+    requests: dict[tuple[str, str], int] = field(default_factory=dict)
+    fallbacks: int = 0
+    continuations: int = 0
+    client_cancels: int = 0
+    input_tokens: dict[str, int] = field(default_factory=dict)
+    output_tokens: dict[str, int] = field(default_factory=dict)
+    cost_nusd: dict[str, int] = field(default_factory=dict)
+    connections: int = 0
+    pending: int = 0
+    last_failures: dict[str, tuple[int, str]] = field(default_factory=dict)
+
 
 @dataclass
 class World:
     """What the admin port reads, and the means to change it."""
 
     router: FakeRouter = field(default_factory=FakeRouter)
-    stats: Stats = field(default_factory=Stats)
+    stats: FakeStats = field(default_factory=FakeStats)
     listening: bool = True
     now_us: int = NOW_US
 
@@ -95,41 +119,38 @@ class World:
             is_listening=lambda: self.listening,
             now_us=lambda: self.now_us,
             version="1.2.3",
-            get_window=get_window,
         )
 
 
-def get_window(cell: Cell) -> Window | None:
-    """Only the first endpoint has measurements of its own."""
-    if cell.endpoint_id != "fireworks/llama-3.3-70b":
-        return None
+def make_window() -> Window:
+    """Ninety first tokens at a quarter of a second, ten at 1.4 s."""
     window = Window()
     for number in range(100):
         ttft_us = 250_000 if number < 90 else 1_400_000
-        window.observe(Observation(cell.endpoint_id, "chat", NOW_US, Outcome.SUCCESS, ttft_us, 2_000_000))
+        window.observe(Observation("fireworks/llama-3.3-70b", "chat", NOW_US, Outcome.SUCCESS, ttft_us, 2_000_000))
     return window
 
 
-def make_stats() -> Stats:
+def make_stats() -> FakeStats:
     """Counters after some traffic."""
-    stats = Stats()
-    stats.attempts = {
-        ("fireworks/llama-3.3-70b", "success"): 1200,
-        ("fireworks/llama-3.3-70b", "failure"): 3,
-        ("slow/llama-3.3-70b", "rate_limited"): 41,
-        ("solo/meta-llama", "success"): 7,
-    }
-    stats.in_flight = {"fireworks/llama-3.3-70b": 3}
-    stats.ttft_buckets = {"fireworks/llama-3.3-70b": [0] * 4 + [1000] + [0] * 3 + [200] + [0] * 7}
-    stats.ttft_sum_us = {"fireworks/llama-3.3-70b": 530_000_000}
-    stats.requests = {("chat", "2xx"): 1207, ("chat", "4xx"): 2, ("models", "2xx"): 1, ("chat", "5xx"): 1}
-    stats.fallbacks = 44
-    stats.continuations = 2
-    stats.client_cancels = 5
-    stats.input_tokens = {"fireworks/llama-3.3-70b": 480_000}
-    stats.output_tokens = {"fireworks/llama-3.3-70b": 120_000}
-    stats.cost_nusd = {"fireworks/llama-3.3-70b": 546_000_000}
-    stats.connections = 32
-    stats.pending = 3
-    stats.last_failures = {"slow/llama-3.3-70b": (NOW_US - 75_000_000, "rate_limited")}
-    return stats
+    return FakeStats(
+        attempts={
+            ("fireworks/llama-3.3-70b", "success"): 1200,
+            ("fireworks/llama-3.3-70b", "failure"): 3,
+            ("slow/llama-3.3-70b", "rate_limited"): 41,
+            ("solo/meta-llama", "success"): 7,
+        },
+        in_flight={"fireworks/llama-3.3-70b": 3},
+        ttft_buckets={"fireworks/llama-3.3-70b": [0, 1000, 0, 200, 0]},
+        ttft_sum_us={"fireworks/llama-3.3-70b": 530_000_000},
+        requests={("chat", "2xx"): 1207, ("chat", "4xx"): 2, ("models", "2xx"): 1, ("chat", "5xx"): 1},
+        fallbacks=44,
+        continuations=2,
+        client_cancels=5,
+        input_tokens={"fireworks/llama-3.3-70b": 480_000},
+        output_tokens={"fireworks/llama-3.3-70b": 120_000},
+        cost_nusd={"fireworks/llama-3.3-70b": 546_000_000},
+        connections=32,
+        pending=3,
+        last_failures={"slow/llama-3.3-70b": (NOW_US - 75_000_000, "rate_limited")},
+    )

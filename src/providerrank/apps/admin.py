@@ -15,7 +15,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ControllerRouterHandler
@@ -29,8 +29,10 @@ from providerrank.apps.metrics import render
 from providerrank.apps.page.render import ASSETS, get_asset, render_live, render_page
 from providerrank.rules.cells import CHAT
 
-Task = Annotated[str, Parameter(description="What the requests are about: chat, code, json, tools, long-context.")]
-Tier = Annotated[str | None, Parameter(description="One of the configuration's tiers; none: the buyer's own weights.")]
+Task = Annotated[str, QueryParameter(description="What the requests are about: chat, code, json, tools, long-context.")]
+Tier = Annotated[
+    str | None, QueryParameter(description="One of the configuration's tiers; none: the buyer's own weights.")
+]
 
 # Litestar's request has three type parameters that nothing here reads.
 AnyRequest = Request[Any, Any, Any]
@@ -92,7 +94,7 @@ def _build_probes(reader: AdminReader) -> list[ControllerRouterHandler]:
 def _build_api(reader: AdminReader) -> list[ControllerRouterHandler]:
     # A path parameter, since model names may hold slashes.
     @get("/v1/rankings/{model:path}", summary="Ranking of a model", responses=UNKNOWN)
-    async def ranking(model: str, task: Task = CHAT, tier: Tier = None) -> RankingView:
+    async def ranking(model: FromPath[str], task: Task = CHAT, tier: Tier = None) -> RankingView:
         """Every endpoint of the model, best first, with what its score is made of."""
         return reader.get_ranking(model.removeprefix("/"), task, tier or None)
 

@@ -63,9 +63,8 @@ class RankingSource(Protocol):
     def ranking(self, model: str, now_us: int, task: str = CHAT, tier: str | None = None) -> Ranking:
         """The model's endpoints, best first."""
 
-
-def _no_window(_cell: Cell) -> Window | None:
-    return None
+    def windows(self, changed_only: bool = True) -> list[tuple[Cell, Window]]:
+        """What was measured. Only ever asked for all of it: what changed is the keeper's to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +79,8 @@ class AdminSources:
     now_us: Callable[[], int]
     """Unix time in microseconds."""
     version: str
-    get_window: Callable[[Cell], Window | None] = _no_window
-    """A cell's own window, for its TTFT quantiles."""
+    get_window: Callable[[Cell], Window | None] | None = None
+    """A cell's own window, for its TTFT quantiles; None: the router's."""
 
 
 class NotFoundError(Exception):
@@ -115,7 +114,7 @@ class AdminReader:
         if model is None:
             raise NotFoundError("model", name, router.models())
         ranking = router.ranking(model, self._sources.now_us(), task=task, tier=tier)
-        return self._view(ranking, ranking.rows)
+        return self._view(ranking, ranking.rows, self._get_windows())
 
     def get_readiness(self) -> Readiness:
         """Ready: the data plane listens, and some endpoint is not believed out."""
@@ -173,6 +172,7 @@ class AdminReader:
         catalog, router, stats = self._sources.catalog, self._sources.router, self._sources.stats
         rankings = [router.ranking(model, now_us, task=task, tier=tier) for model in router.models()]
         readiness = self.get_readiness()
+        windows = self._get_windows()
         return PageView(
             version=self.version,
             ready=readiness.ready,
@@ -193,11 +193,19 @@ class AdminReader:
                 connections=stats.connections,
                 cost_usd=sum(stats.cost_nusd.values()) / NUSD_PER_USD,
             ),
-            rankings=[self._view(ranking, ranking.rows[:MAX_ROWS]) for ranking in rankings],
+            rankings=[self._view(ranking, ranking.rows[:MAX_ROWS], windows) for ranking in rankings],
             left_out=[max(0, len(ranking.rows) - MAX_ROWS) for ranking in rankings],
         )
 
-    def _view(self, ranking: Ranking, rows: Iterable[Ranked]) -> RankingView:
+    def _get_windows(self) -> Callable[[Cell], Window | None]:
+        if self._sources.get_window is not None:
+            return self._sources.get_window
+        return dict(self._sources.router.windows(changed_only=False)).get
+
+    def _view(
+        self, ranking: Ranking, rows: Iterable[Ranked], get_window: Callable[[Cell], Window | None]
+    ) -> RankingView:
+        failures = self._sources.stats.last_failures
         return RankingView(
             model=ranking.model,
             task=ranking.task,
@@ -205,7 +213,15 @@ class AdminReader:
             at_s=ranking.at_us / US_PER_S,
             parameters=ranking.version,
             weights=_view_weights(self._get_weights(ranking.tier)),
-            endpoints=[self._view_row(row, ranking.task, ranking.at_us) for row in rows],
+            endpoints=[
+                _view_row(
+                    row,
+                    get_window(Cell(row.endpoint.id, ranking.task)),
+                    failures.get(row.endpoint.id),
+                    ranking.at_us,
+                )
+                for row in rows
+            ],
         )
 
     def _get_weights(self, tier: str | None) -> Weights:
@@ -214,38 +230,6 @@ class AdminReader:
             if known.name == tier and known.weights is not None:
                 return known.weights
         return catalog.buyer.weights
-
-    def _view_row(self, row: Ranked, task: str, now_us: int) -> EndpointView:
-        endpoint = row.endpoint
-        window = self._sources.get_window(Cell(endpoint.id, task))
-        failure = self._sources.stats.last_failures.get(endpoint.id)
-        return EndpointView(
-            rank=row.rank,
-            endpoint=endpoint.id,
-            provider=endpoint.provider,
-            state=STATES[row.state],
-            reason=compute_reason(row, now_us),
-            score=row.effective,
-            composite=row.composite,
-            reputation=row.reputation,
-            latency=row.latency,
-            reliability=row.reliability,
-            uptime=row.uptime,
-            price_score=row.price_score,
-            outage_belief=row.belief,
-            ttft_s=row.ttft_us / US_PER_S,
-            ttft_p50_s=_get_quantile_s(window, 0.5),
-            ttft_p95_s=_get_quantile_s(window, 0.95),
-            success=row.success,
-            output_tokens_per_s=row.throughput,
-            billing_ratio=row.billing_ratio,
-            requests=row.requests,
-            price=_view_price(endpoint.price),
-            cost_usd=row.cost_nusd / NUSD_PER_USD,
-            in_flight=row.in_flight,
-            concurrency_limit=row.concurrency_limit,
-            last_failure=None if failure is None else FailureView(at_s=failure[0] / US_PER_S, kind=failure[1]),
-        )
 
 
 def compute_reason(row: Ranked, now_us: int) -> str | None:
@@ -265,6 +249,37 @@ _NOT_LISTENING: Final = Readiness(ready=False, because="the data plane is not li
 def _is_fresh(made_us: int, now_us: int) -> bool:
     # A clock set back makes nothing fresh for longer than it was meant to be.
     return 0 <= now_us - made_us < FRESH_US
+
+
+def _view_row(row: Ranked, window: Window | None, failure: tuple[int, str] | None, now_us: int) -> EndpointView:
+    endpoint = row.endpoint
+    return EndpointView(
+        rank=row.rank,
+        endpoint=endpoint.id,
+        provider=endpoint.provider,
+        state=STATES[row.state],
+        reason=compute_reason(row, now_us),
+        score=row.effective,
+        composite=row.composite,
+        reputation=row.reputation,
+        latency=row.latency,
+        reliability=row.reliability,
+        uptime=row.uptime,
+        price_score=row.price_score,
+        outage_belief=row.belief,
+        ttft_s=row.ttft_us / US_PER_S,
+        ttft_p50_s=_get_quantile_s(window, 0.5),
+        ttft_p95_s=_get_quantile_s(window, 0.95),
+        success=row.success,
+        output_tokens_per_s=row.throughput,
+        billing_ratio=row.billing_ratio,
+        requests=row.requests,
+        price=_view_price(endpoint.price),
+        cost_usd=row.cost_nusd / NUSD_PER_USD,
+        in_flight=row.in_flight,
+        concurrency_limit=row.concurrency_limit,
+        last_failure=None if failure is None else FailureView(at_s=failure[0] / US_PER_S, kind=failure[1]),
+    )
 
 
 def _get_quantile_s(window: Window | None, q: float) -> float | None:

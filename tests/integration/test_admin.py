@@ -1,0 +1,229 @@
+"""The admin port over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from providerrank.apps.admin import build_admin
+from providerrank.apps.admin_gate import Gate
+from providerrank.apps.admin_server import AdminServer
+from tests.fake_admin import LLAMA, SLASHED, World, make_ranked, make_stats
+
+Connect = Callable[[], httpx.AsyncClient]
+
+
+@pytest.fixture
+def world() -> World:
+    return World(stats=make_stats())
+
+
+@pytest.fixture
+async def client(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    server = AdminServer(build_admin(world.get_sources(), Gate("127.0.0.1", ("sk-one",))), "127.0.0.1", 0)
+    await server.start()
+    host, port = server.address
+    async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as connected:
+        yield connected
+    await server.stop()
+
+
+@pytest.fixture
+async def networked(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    server = AdminServer(build_admin(world.get_sources(), Gate("0.0.0.0", ("sk-one",))), "0.0.0.0", 0)
+    await server.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.address[1]}") as connected:
+        yield connected
+    await server.stop()
+
+
+async def test_health(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/health")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": "1.2.3"})
+
+
+async def test_ready_follows_the_data_plane(client: httpx.AsyncClient, world: World) -> None:
+    answer = await client.get("/ready")
+    assert (answer.status_code, answer.json()) == (200, {"ready": True, "because": None})
+    world.listening = False
+    answer = await client.get("/ready")
+    assert (answer.status_code, answer.json()["ready"]) == (503, False)
+    world.listening = True
+    world.router.tables = {LLAMA: (make_ranked("a/m", 1, "out"),)}
+    world.now_us += 2_000_000
+    assert (await client.get("/ready")).status_code == 503
+
+
+async def test_metrics_parse(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    assert {sample.value for sample in families["providerrank_fallbacks"].samples} == {44.0}
+    assert "process_resident_memory_bytes" in families
+
+
+async def test_a_ranking_has_every_endpoint_and_every_part(client: httpx.AsyncClient) -> None:
+    answer = await client.get(f"/v1/rankings/{LLAMA}")
+    assert answer.status_code == 200
+    ranking = answer.json()
+    assert [row["rank"] for row in ranking["endpoints"]] == [1, 2, 3, 4, None, None]
+    assert [row["state"] for row in ranking["endpoints"]] == ["ok", "suspect", "cooling", "out", "excluded", "excluded"]
+    first, _, third, *_ = ranking["endpoints"]
+    assert first["endpoint"] == "fireworks/llama-3.3-70b"
+    assert first["price"] == {"input_usd": 0.9, "output_usd": 0.95, "cached_input_usd": None}
+    assert first["ttft_p50_s"] == pytest.approx(0.25, rel=0.02)
+    assert first["ttft_p95_s"] == pytest.approx(1.4, rel=0.02)
+    assert first["in_flight"] == 3
+    assert first["reason"] is None
+    assert third["reason"] == "rate-limited for another 12 s"
+    assert third["last_failure"] == {"kind": "rate_limited", "at_s": 1_699_999_925.0}
+    assert ranking["weights"] == {"reputation": 0.6, "price": 0.4}
+    assert ranking["task"] == "chat"
+
+
+async def test_a_ranking_by_alias_task_and_tier(client: httpx.AsyncClient) -> None:
+    ranking = (await client.get("/v1/rankings/default", params={"task": "code", "tier": "high"})).json()
+    assert (ranking["model"], ranking["task"], ranking["tier"]) == (LLAMA, "code", "high")
+    assert ranking["weights"] == {"reputation": 0.9, "price": 0.1}
+
+
+async def test_a_model_name_may_hold_a_slash(client: httpx.AsyncClient) -> None:
+    for path in ("meta/llama", "meta%2Fllama"):
+        assert (await client.get(f"/v1/rankings/{path}")).json()["model"] == SLASHED
+
+
+async def test_unknown_names_are_404_with_the_known_ones(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/rankings/gpt-5")
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert error["known"] == [LLAMA, SLASHED]
+    assert error["code"] == "model_not_found"
+    assert "'gpt-5'" in error["message"]
+    assert LLAMA in error["message"]
+    answer = await client.get(f"/v1/rankings/{LLAMA}", params={"tier": "higher"})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["known"] == ["high", "best-effort"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("GET", "/page/../admin.py", 404),
+        ("POST", "/metrics", 405),
+        ("GET", "/v1/rankings", 404),
+    ],
+)
+async def test_other_requests_get_an_error_of_the_same_shape(
+    client: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    answer = await client.request(method, path)
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"]
+
+
+async def test_the_openapi_document_describes_what_is_served(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/openapi.json")
+    assert answer.status_code == 200
+    assert "json" in answer.headers["content-type"]
+    document = answer.json()
+    assert document["openapi"].startswith("3.1")
+    assert set(document["paths"]) == {"/health", "/ready", "/metrics", "/v1/rankings/{model}"}
+    ranking = document["paths"]["/v1/rankings/{model}"]["get"]
+    assert {parameter["name"] for parameter in ranking["parameters"]} == {"model", "task", "tier"}
+    assert {"200", "404"} <= set(ranking["responses"])
+    row = document["components"]["schemas"]["EndpointView"]["properties"]
+    assert "ttft_p50_s" in row
+
+
+async def test_the_page_and_its_files(client: httpx.AsyncClient) -> None:
+    page = await client.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers["cache-control"] == "no-store"
+    for name, media_type in (("page.css", "text/css"), ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
+        assert f"/page/{name}" in page.text
+        answer = await client.get(f"/page/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(media_type)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    live = await client.get("/page/live", params={"tier": "high"})
+    assert live.status_code == 200
+    assert live.text.strip() in (await client.get("/", params={"tier": "high"})).text
+    # What the form sends when no tier is chosen.
+    assert (await client.get("/", params={"task": "chat", "tier": ""})).status_code == 200
+
+
+async def test_another_host_name_is_refused_on_loopback(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/metrics", f"/v1/rankings/{LLAMA}", "/openapi.json", "/page/live", "/nothing"):
+        answer = await client.get(path, headers={"host": "evil.example:8081"})
+        assert answer.status_code == 403, path
+        assert answer.json()["error"]["code"] == "host_not_allowed"
+    assert (await client.get("/ready", headers={"host": "evil.example"})).status_code == 200
+
+
+async def test_a_network_address_wants_a_key(networked: httpx.AsyncClient) -> None:
+    answer = await networked.get("/metrics")
+    assert answer.status_code == 401
+    assert "Bearer" in answer.headers["www-authenticate"]
+    assert "sk-one" not in answer.text
+    assert (await networked.get("/metrics", headers={"authorization": "Bearer wrong"})).status_code == 401
+    assert (await networked.get("/metrics", headers={"authorization": "Bearer sk-one"})).status_code == 200
+    assert (await networked.get("/", auth=("anyone", "sk-one"))).status_code == 200
+    assert (await networked.get("/health")).status_code == 200
+    assert (await networked.get("/ready")).status_code == 200
+
+
+async def test_no_counter_changes_the_labels(client: httpx.AsyncClient) -> None:
+    """Whatever a client asks for leaves no trace in what is exported."""
+    await client.get("/v1/rankings/sk-secret-model", params={"task": "my-prompt"})
+    text = (await client.get("/metrics")).text
+    assert "sk-secret" not in text
+    assert "my-prompt" not in text
+
+
+async def test_a_taken_port_is_an_error_to_the_caller_and_not_an_exit(world: World) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server = AdminServer(build_admin(world.get_sources(), Gate("127.0.0.1")), "127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(OSError, match="ddress already in use"):
+            await server.start()
+        await server.stop()
+
+
+async def test_signals_stay_the_gateways(client: httpx.AsyncClient) -> None:
+    got = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, got.set)
+    try:
+        assert (await client.get("/health")).status_code == 200
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.wait_for(got.wait(), 5)
+        assert (await client.get("/health")).status_code == 200
+    finally:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+
+
+def test_heavy_packages_stay_out_of_the_process() -> None:
+    """pydantic, Alembic and the like are megabytes that nothing here needs."""
+    script = (
+        "import sys\n"
+        "from providerrank.apps.admin import build_admin\n"
+        "from providerrank.apps.admin_gate import Gate\n"
+        "from tests.fake_admin import World\n"
+        "import providerrank.engines.store_sql, providerrank.apps.admin_server\n"
+        "build_admin(World().get_sources(), Gate('127.0.0.1'))\n"
+        "print([name for name in ('pydantic', 'alembic', 'jinja2', 'httpx', 'numpy') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
