@@ -174,14 +174,16 @@ def _score(endpoint: EndpointView, weights: WeightsView) -> str:
         width = max(0.0, value * believed_up * BAR_WIDTH)
         drawn.append(f'<rect class="{name}" x="{at:.1f}" width="{width:.1f}" height="8"/>')
         at += width
-    words = " ".join(f'<span class="{name}">{value:.2f}</span>' for name, _, value in parts)
-    told = ", ".join(f"{name} {value:.2f}" for name, _, value in parts)
+    words = " ".join(
+        f'<span class="{name}" title="{name}"><span class="said">{name} </span>{value:.2f}</span>'
+        for name, _, value in parts
+    )
     out = f'<span class="belief">outage {endpoint.outage_belief:.2f}</span>' if endpoint.outage_belief > 0.05 else ""
     return (
         f'<span class="score">{endpoint.score:.3f}</span>'
         f'<svg class="bar" viewBox="0 0 {BAR_WIDTH} 8" width="{BAR_WIDTH}" height="8" aria-hidden="true">'
         f'<rect class="track" width="{BAR_WIDTH}" height="8"/>{"".join(drawn)}</svg>'
-        f'<small class="parts" title="{told}">{words} {out}</small>'
+        f'<small class="parts">{words} {out}</small>'
     )
 
 
