@@ -34,8 +34,9 @@ format: $(VENV)/.dev ## put the code in shape
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## what a request costs, and how ranking scales
-	$(BIN)/python -m bench $(ARGS)
+bench: $(VENV)/.dev ## how ranking scales, and that no fault shows; each prints its bar beside its figure
+	$(BIN)/python -m bench.ranking_scale
+	$(BIN)/python -m bench.nothing_shown
 
 bench-routing: $(VENV)/.dev ## how far routing is from an oracle that knows every endpoint's true state
 	$(BIN)/python -m bench.routing $(ARGS)
