@@ -219,7 +219,7 @@ async def slow_first_token(sim: SimEndpoint) -> None:
     loop = asyncio.get_running_loop()
     started_s = loop.time()
     reply = await play(sim, Play(Fault.SLOW_FIRST_TOKEN, seconds=0.2), STREAM)
-    assert loop.time() - started_s >= 0.2
+    assert loop.time() - started_s > 0.19  # Never early, but for the clock's own milliseconds.
     assert (reply.end, reply.finish, reply.events[-1]) == (End.COMPLETE, "stop", "[DONE]")
 
 
@@ -477,7 +477,8 @@ async def non_json_event(sim: SimEndpoint) -> None:
 @shows(Fault.SPLIT_BYTES)
 async def split_bytes(sim: SimEndpoint) -> None:
     reply = await play(sim, Fault.SPLIT_BYTES, STREAM)
-    assert len(reply.pieces) > 12
+    assert len(reply.chunks) == len(reply.events) + 2
+    assert len(reply.pieces) > 1
     assert not any(chunk.endswith(b"\n\n") for chunk in reply.chunks[:-1])
     assert reply.events[-1] == "[DONE]"
 

@@ -32,7 +32,7 @@ from providerrank.sim.connection import Connection
 from providerrank.sim.doors import Garbled, Slammed, TlsDoor
 from providerrank.sim.faults import CONNECTION_FAULTS, LISTENER_FAULTS, Fault, Play
 from providerrank.sim.faulty import Exchange, perform, perform_refusal, unsupported_refusal
-from providerrank.sim.listener import Listener
+from providerrank.sim.listener import Listener, Mode
 from providerrank.sim.performance import Performance
 from providerrank.sim.received import Log, Received
 from providerrank.sim.spec import EndpointSpec, Event, ListPrice
@@ -68,6 +68,7 @@ class SimEndpoint:
         self._listener: Listener | None = None
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._switching = asyncio.Lock()
         self._idle_waiters: list[asyncio.Future[None]] = []
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -131,6 +132,12 @@ class SimEndpoint:
         play = Play(what) if isinstance(what, Fault) else what
         self._switched = play
         self._switched_until_s = math.inf if for_s is None else _now_s() + for_s
+        if play is not None and play.fault in LISTENER_FAULTS and for_s is not None:
+            self._later(for_s, play)
+        async with self._switching:  # One after the other, in the order of the calls.
+            await self._set_listener(play)
+
+    async def _set_listener(self, play: Play | None) -> None:
         listener = self._listener
         if listener is None:
             return
@@ -140,10 +147,8 @@ class SimEndpoint:
             else:
                 listener.hang()
             self.drop_connections()
-            if for_s is not None:
-                self._later(for_s, play)
         else:
-            if listener.mode.value != "open":
+            if listener.mode is not Mode.OPEN:
                 await listener.open(self._accept)
             if play is not None and play.fault in CONNECTION_FAULTS:
                 self.close_idle()

@@ -41,13 +41,20 @@ class Listener:
         self.port: int = self._holder.getsockname()[1]
         self.mode = Mode.REFUSING
         self._server: asyncio.Server | None = None
+        self._turn = 0
+        """Counts changes of mode: one that comes while the port is being opened wins."""
         self._hanging: list[socket.socket] = []
 
     async def open(self, factory: Callable[[], asyncio.BaseProtocol]) -> None:
         """Listen, and serve every connection with a protocol of ``factory``."""
         self._leave()
+        turn = self._turn
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(factory, sock=_bound(self.host, self.port), backlog=BACKLOG)
+        server = await loop.create_server(factory, sock=_bound(self.host, self.port), backlog=BACKLOG)
+        if turn != self._turn:
+            server.close()
+            return
+        self._server = server
         self.mode = Mode.OPEN
 
     def refuse(self) -> None:
@@ -73,6 +80,7 @@ class Listener:
         self._holder.close()
 
     def _leave(self) -> None:
+        self._turn += 1
         if self._server is not None:
             self._server.close()
             self._server = None

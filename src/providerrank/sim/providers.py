@@ -81,6 +81,8 @@ class SimProviders:
         """Reset every connection and give the ports back."""
         for timer in self._timers:
             timer.cancel()
+        for task in self._tasks:
+            task.cancel()
         for endpoint in self._endpoints.values():
             endpoint.stop()
         await asyncio.sleep(0)
