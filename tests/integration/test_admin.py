@@ -13,9 +13,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from providerrank.apps.admin import build_admin
+from providerrank.apps.admin import OPENAPI_FILE, build_admin
 from providerrank.apps.admin_gate import Gate
+from providerrank.apps.admin_openapi import render_openapi
 from providerrank.apps.admin_server import AdminServer
+from providerrank.apps.page.render import get_asset
 from tests.fake_admin import LLAMA, SLASHED, World, make_ranked, make_stats
 
 Connect = Callable[[], httpx.AsyncClient]
@@ -145,6 +147,10 @@ async def test_the_openapi_document_describes_what_is_served(client: httpx.Async
     assert "ttft_p50_s" in row
 
 
+async def test_the_shipped_openapi_document_is_that_of_the_handlers() -> None:
+    assert get_asset(OPENAPI_FILE) == render_openapi(), "run: python -m providerrank.apps.admin_openapi"
+
+
 async def test_the_page_and_its_files(client: httpx.AsyncClient) -> None:
     page = await client.get("/")
     assert page.status_code == 200
@@ -223,7 +229,8 @@ def test_heavy_packages_stay_out_of_the_process() -> None:
         "from tests.fake_admin import World\n"
         "import providerrank.engines.store_sql, providerrank.apps.admin_server\n"
         "build_admin(World().get_sources(), Gate('127.0.0.1'))\n"
-        "print([name for name in ('pydantic', 'alembic', 'jinja2', 'httpx', 'numpy') if name in sys.modules])\n"
+        "heavy = ('pydantic', 'alembic', 'faker', 'polyfactory', 'jinja2', 'numpy', 'sqlalchemy.dialects.postgresql')\n"
+        "print([name for name in heavy if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

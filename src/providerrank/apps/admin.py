@@ -2,6 +2,10 @@
 
 ``build_admin`` gives an ASGI application; ``admin_server.AdminServer`` serves it. Litestar takes request
 decoding, response encoding and the OpenAPI document out of the handlers' types.
+
+The document is made beforehand and shipped: making it imports 50 MB and takes most of a second, in a process that
+relays requests meanwhile. A test holds it against the handlers; to write it anew:
+``python -m providerrank.apps.admin_openapi``.
 """
 
 from __future__ import annotations
@@ -12,9 +16,7 @@ from typing import Annotated, Any, Final
 
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import FromPath, QueryParameter
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
@@ -37,6 +39,9 @@ Tier = Annotated[
 # Litestar's request has three type parameters that nothing here reads.
 AnyRequest = Request[Any, Any, Any]
 
+OPENAPI_FILE: Final = "openapi.json"
+"""Beside the page's files; written by ``admin_openapi``."""
+
 UNKNOWN: Final = {404: ResponseSpec(ErrorView, description="No such model or tier; the known ones are named.")}
 
 
@@ -50,21 +55,19 @@ class _App(Litestar):
 
 def build_admin(sources: AdminSources, gate: Gate) -> App:
     """Build the application; ``gate`` says who may read it."""
-    reader = AdminReader(sources)
     app = _App(
-        [*_build_probes(reader), *_build_api(reader), *_build_page(reader)],
-        openapi_config=OpenAPIConfig(
-            title="ProviderRank admin",
-            version=sources.version,
-            description="Readiness, metrics and rankings of one gateway. Read only.",
-            path="/openapi.json",
-            render_plugins=[JsonRenderPlugin(path="/", media_type=MediaType.JSON)],
-        ),
+        build_handlers(AdminReader(sources)),
+        openapi_config=None,
         exception_handlers={NotFoundError: _answer_not_found, HTTPException: _answer_http_error},
         logging_config=None,
     )
     # Litestar's own ASGI types are narrower aliases of the same thing.
     return GatedApp(app, gate)  # type: ignore[arg-type]
+
+
+def build_handlers(reader: AdminReader) -> list[ControllerRouterHandler]:
+    """Build everything that is served."""
+    return [*_build_probes(reader), *_build_api(reader), *_build_page(reader)]
 
 
 def _build_probes(reader: AdminReader) -> list[ControllerRouterHandler]:
@@ -112,15 +115,16 @@ def _build_page(reader: AdminReader) -> list[ControllerRouterHandler]:
         """The part of the page that changes."""
         return render_live(reader.get_page(task, tier or None))
 
-    return [page, live, *(_build_asset(name) for name in ASSETS)]
+    files = [_build_file(f"/page/{name}", name, media_type) for name, media_type in ASSETS.items()]
+    return [page, live, _build_file("/openapi.json", OPENAPI_FILE, MediaType.JSON), *files]
 
 
-def _build_asset(name: str) -> ControllerRouterHandler:
+def _build_file(path: str, name: str, media_type: str) -> ControllerRouterHandler:
     content = get_asset(name)
 
-    @get(f"/page/{name}", media_type=ASSETS[name], include_in_schema=False)
+    @get(path, media_type=media_type, include_in_schema=False)
     async def asset() -> bytes:
-        """One file of the page."""
+        """One file of the package."""
         return content
 
     return asset

@@ -1,15 +1,16 @@
 """Reads the router and the data plane's counters into what the admin port shows.
 
-Reading thousands of endpoints takes milliseconds of the loop that also relays requests, and anyone may
-ask for the page or for readiness as often as they like; so those two are made at most once a second
-and shared by all who ask.
+Reading thousands of endpoints takes a tenth of a second of the loop that also relays requests, and anyone may
+ask for the page, the metrics or readiness as often as they like. So these are shared by all who ask for a second,
+or for twenty times as long as they took to make: together with what they cost, at most a small share of the loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from functools import partial
+from typing import Final, Generic, Protocol, TypeVar
 
 from providerrank.apps.admin_view import (
     EndpointView,
@@ -31,6 +32,9 @@ from providerrank.rules.window import Window
 FRESH_US: Final = US_PER_S
 """How long what was read stays good: half the page's own period, and shorter than any probe's."""
 
+REST: Final = 20
+"""What took ``t`` to make is not made again before ``REST * t``: 5 % of the loop at most."""
+
 MAX_ROWS: Final = 50
 """Rows of one model on the page: a market of thousands would make a refresh heavy, and no reader goes further."""
 
@@ -49,6 +53,9 @@ STATES: Final[dict[str, State]] = {
 }
 
 OFFERED: Final = frozenset({"ok", "suspect"})
+
+
+T = TypeVar("T")
 
 
 class RankingSource(Protocol):
@@ -98,8 +105,9 @@ class AdminReader:
 
     def __init__(self, sources: AdminSources) -> None:
         self._sources = sources
-        self._pages: dict[tuple[str, str | None], tuple[int, PageView]] = {}
-        self._readiness: tuple[int, Readiness] | None = None
+        self._pages: dict[tuple[str, str | None], _Kept[PageView]] = {}
+        self._readiness = _Kept(sources.now_us, self._compute_readiness)
+        self._health = _Kept(sources.now_us, self._compute_health)
 
     @property
     def version(self) -> str:
@@ -118,40 +126,24 @@ class AdminReader:
 
     def get_readiness(self) -> Readiness:
         """Ready: the data plane listens, and some endpoint is not believed out."""
-        now_us = self._sources.now_us()
-        if self._readiness is None or not _is_fresh(self._readiness[0], now_us):
-            self._readiness = now_us, self._compute_readiness(now_us)
         # Draining shows at once, whatever was true a moment ago.
-        return self._readiness[1] if self._sources.is_listening() else _NOT_LISTENING
+        return self._readiness.get() if self._sources.is_listening() else _NOT_LISTENING
 
     def get_page(self, task: str, tier: str | None) -> PageView:
         """What the page shows; raises ``NotFoundError`` for an unknown tier."""
         self._check(task, tier)
-        now_us = self._sources.now_us()
         kept = self._pages.get((task, tier))
-        if kept is not None and _is_fresh(kept[0], now_us):
-            return kept[1]
-        page = self._compute_page(task, tier, now_us)
-        if len(self._pages) >= MAX_VIEWS:
-            self._pages.clear()
-        self._pages[task, tier] = now_us, page
-        return page
+        if kept is None:
+            if len(self._pages) >= MAX_VIEWS:
+                self._pages.clear()
+            kept = _Kept(self._sources.now_us, partial(self._compute_page, task, tier))
+            self._pages[task, tier] = kept
+        return kept.get()
 
     def get_snapshot(self) -> Snapshot:
         """What a scrape shows."""
-        router, now_us = self._sources.router, self._sources.now_us()
-        rows = (row for model in router.models() for row in router.ranking(model, now_us).rows)
-        health = [
-            EndpointHealth(
-                endpoint_id=row.endpoint.id,
-                score=row.effective,
-                reputation=row.reputation,
-                outage_belief=row.belief,
-                usable=row.state in OFFERED,
-            )
-            for row in rows
-        ]
-        return get_snapshot(self._sources.stats, self._sources.catalog.endpoints, health, self.version)
+        stats, endpoints = self._sources.stats, self._sources.catalog.endpoints
+        return get_snapshot(stats, endpoints, self._health.get(), self.version)
 
     def _check(self, task: str, tier: str | None) -> None:
         if not task or len(task) > MAX_TASK_LENGTH:
@@ -160,15 +152,30 @@ class AdminReader:
         if tier is not None and tier not in tiers:
             raise NotFoundError("tier", tier, tiers)
 
-    def _compute_readiness(self, now_us: int) -> Readiness:
-        router = self._sources.router
+    def _compute_health(self) -> list[EndpointHealth]:
+        router, now_us = self._sources.router, self._sources.now_us()
+        return [
+            EndpointHealth(
+                endpoint_id=row.endpoint.id,
+                score=row.effective,
+                reputation=row.reputation,
+                outage_belief=row.belief,
+                usable=row.state in OFFERED,
+            )
+            for model in router.models()
+            for row in router.ranking(model, now_us).rows
+        ]
+
+    def _compute_readiness(self) -> Readiness:
+        router, now_us = self._sources.router, self._sources.now_us()
         for model in router.models():
             for row in router.ranking(model, now_us).rows:
                 if row.state not in {"out", "excluded"}:
                     return Readiness(ready=True, because=None)
         return Readiness(ready=False, because="every endpoint is believed out or excluded")
 
-    def _compute_page(self, task: str, tier: str | None, now_us: int) -> PageView:
+    def _compute_page(self, task: str, tier: str | None) -> PageView:
+        now_us = self._sources.now_us()
         catalog, router, stats = self._sources.catalog, self._sources.router, self._sources.stats
         rankings = [router.ranking(model, now_us, task=task, tier=tier) for model in router.models()]
         readiness = self.get_readiness()
@@ -246,9 +253,25 @@ def compute_reason(row: Ranked, now_us: int) -> str | None:
 _NOT_LISTENING: Final = Readiness(ready=False, because="the data plane is not listening")
 
 
-def _is_fresh(made_us: int, now_us: int) -> bool:
-    # A clock set back makes nothing fresh for longer than it was meant to be.
-    return 0 <= now_us - made_us < FRESH_US
+class _Kept(Generic[T]):
+    """A value shared by all who ask while it is fresh."""
+
+    __slots__ = ("_compute", "_made_us", "_now_us", "_until_us", "_value")
+
+    def __init__(self, now_us: Callable[[], int], compute: Callable[[], T]) -> None:
+        self._now_us = now_us
+        self._compute = compute
+        self._value: T | None = None
+        self._made_us = self._until_us = 0
+
+    def get(self) -> T:
+        value, now_us = self._value, self._now_us()
+        # A clock set back makes nothing fresh for longer than it was meant to be.
+        if value is None or not self._made_us <= now_us < self._until_us:
+            self._value = value = self._compute()
+            done_us = self._now_us()
+            self._made_us, self._until_us = now_us, done_us + max(FRESH_US, REST * (done_us - now_us))
+        return value
 
 
 def _view_row(row: Ranked, window: Window | None, failure: tuple[int, str] | None, now_us: int) -> EndpointView:

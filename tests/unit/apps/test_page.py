@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from providerrank.apps.admin_reader import MAX_ROWS, AdminReader, NotFoundError
 from providerrank.apps.page.render import ASSETS, get_asset, render_live, render_page
+from providerrank.rules.ranking import Ranking
 from tests.fake_admin import LLAMA, NOW_US, SLASHED, FakeRouter, World, make_ranked, make_stats
 
 VOID = {"meta", "link", "img", "rect", "input", "br"}
@@ -148,6 +149,26 @@ def test_the_page_is_made_once_a_second_however_many_look() -> None:
     world.now_us = NOW_US - 3_600_000_000
     reader.get_page("chat", None)
     assert world.router.asked == 3 * once, "a clock set back must not freeze the page"
+
+
+def test_what_takes_long_to_make_is_made_less_often() -> None:
+    world = World()
+    ranking = world.router.ranking
+
+    def slow(model: str, now_us: int, task: str = "chat", tier: str | None = None) -> Ranking:
+        world.now_us += 150_000
+        return ranking(model, now_us, task, tier)
+
+    world.router.ranking = slow  # type: ignore[method-assign]  # a fake may be refined
+    reader = AdminReader(world.get_sources())
+    reader.get_page("chat", None)
+    once = world.router.asked
+    world.now_us += 5_900_000
+    reader.get_page("chat", None)
+    assert world.router.asked == once, "two rankings of 150 ms rest for 6 s"
+    world.now_us += 3_200_000
+    reader.get_page("chat", None)
+    assert world.router.asked > once
 
 
 def test_views_kept_are_bounded() -> None:
