@@ -34,7 +34,7 @@ _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 class ClientConnection(asyncio.Protocol):
     """Reads requests, hands them to the gateway, writes what comes back."""
 
-    __slots__ = ("_chunked", "_exchange", "_gateway", "_keep_alive", "_reader", "_reading", "_request", "_transport", "is_loopback",
+    __slots__ = ("_chunked", "_exchange", "_gateway", "_keep_alive", "_reader", "_reading", "_request", "_transport", "is_loopback", "is_trusted",
                  "paused", "since_us", "stalled_us")  # fmt: skip
 
     def __init__(self, gateway: Gateway) -> None:
@@ -47,6 +47,8 @@ class ClientConnection(asyncio.Protocol):
         self._chunked = True
         self._reading = True
         self.is_loopback = False
+        self.is_trusted = False
+        """May call without a key (unless it is a web page)."""
         self.paused = False
         self.since_us = gateway.now_us()
         """Since when it has been idle, or sending a request."""
@@ -63,6 +65,7 @@ class ClientConnection(asyncio.Protocol):
         self.is_loopback = isinstance(peer, tuple) and (
             peer[0].startswith("127.") or peer[0] in ("::1", "::ffff:127.0.0.1")
         )
+        self.is_trusted = self.is_loopback and self._gateway.is_open
         self._gateway.open_connection(self)
 
     @override

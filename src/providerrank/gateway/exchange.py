@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from providerrank.gateway.relay import Broken, Relay, Seen, is_event_stream, is_json
 from providerrank.gateway.schemas import breaks_schema
+from providerrank.gateway.upstream import Call, Target
 from providerrank.rules.attempts import (
     DEFAULT_COOL_US,
     Action,
@@ -39,7 +40,6 @@ from providerrank.wire.sse import write_event
 
 if TYPE_CHECKING:
     from providerrank.gateway.server import Gateway
-    from providerrank.gateway.upstream import Call, Target
     from providerrank.rules.router import Plan
 
 MAX_ERROR_BYTES = 64 * 1024
@@ -126,9 +126,9 @@ class Exchange:
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
+    def begin(self, now_us: int) -> None:
         """Make the first attempt."""
-        self._do(self._machine.begin(self._gateway.now_us()))
+        self._do(self._machine.begin(now_us))
 
     def abandon(self) -> None:
         """The client is gone: stop, and blame nobody."""
@@ -397,7 +397,8 @@ class Exchange:
     def _do(self, action: Action) -> None:
         gateway = self._gateway
         if type(action) is Try:
-            self._account_pending()
+            if self._reported < len(self._machine.log) - 1:
+                self._account_pending()
             target = gateway.start_attempt(action.attempt)
             if action.pause_us:
                 self._timer = gateway.loop.call_later(
@@ -436,8 +437,9 @@ class Exchange:
         self._finished_us = None
         self._error_since_us = None
         data = target.write_request(self._intake.api, self._extra, body, relay is not None)
-        self._call = gateway.call(target, data, self)
-        self._call.start()
+        self._call = call = Call(gateway.pool, target, data, self)
+        if call.start():
+            self._machine.connected(gateway.now_us())
 
     def _fail(self, action: Fail) -> None:
         body = write_error(action.status, action.message, code=action.code)

@@ -20,7 +20,7 @@ from providerrank.gateway.client import ClientConnection
 from providerrank.gateway.exchange import Exchange
 from providerrank.gateway.settings import Clocks, GatewaySettings, Limits
 from providerrank.gateway.stats import Stats
-from providerrank.gateway.upstream import Call, Pool, Sink, Target
+from providerrank.gateway.upstream import Pool, Target
 from providerrank.rules.ask import Ask, EmptyPool, RoutingError, UnknownModel
 from providerrank.rules.attempts import Attempt, Timing
 from providerrank.rules.observation import Observation
@@ -66,13 +66,15 @@ class Gateway:
         self.loop: asyncio.AbstractEventLoop
         self._tls = tls
         self._on_attempt = on_attempt
-        self._pool: Pool
+        self.pool: Pool
         self._server: asyncio.Server | None = None
         self._exchanges: set[Exchange] = set()
         self._connections: set[ClientConnection] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None
+        self.is_open = not settings.keys
+        """No keys are configured: whoever is on loopback may call."""
         self._keys = frozenset(key.encode() for key in settings.keys)
         self._accepted = frozenset(b"Bearer " + key for key in self._keys)
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
@@ -84,10 +86,10 @@ class Gateway:
     async def start(self) -> None:
         """Listen. Raises OSError where the address can not be had."""
         self.loop = asyncio.get_running_loop()
-        self._pool = Pool(self.loop, self.limits, self._tls)
+        self.pool = Pool(self.loop, self.limits, self._tls)
         for upstream in self.settings.upstreams:
             endpoint_id = upstream.endpoint.id
-            self.targets[endpoint_id] = self._pool.add(upstream, self.stats.add(endpoint_id))
+            self.targets[endpoint_id] = self.pool.add(upstream, self.stats.add(endpoint_id))
         self._server = await self.loop.create_server(
             lambda: ClientConnection(self), self.settings.host, self.settings.port, backlog=1024
         )
@@ -125,7 +127,7 @@ class Gateway:
         await asyncio.sleep(0)
         for connection in list(self._connections):
             connection.abort()
-        self._pool.close()
+        self.pool.close()
         if self._ticker is not None:
             self._ticker.cancel()
         if self._sweeper is not None:
@@ -137,72 +139,81 @@ class Gateway:
         """Unix time in microseconds that never goes back while this process lives."""
         return (time.monotonic_ns() + self._epoch_ns) // 1000
 
-    def _get_request_id(self, request: Request) -> bytes:
-        given = request.headers.get(b"x-request-id")
-        if given is not None and (clean := clean_value(given)) is not None:
-            return clean
-        self._id_count += 1
-        return b"%b%x" % (self._id_prefix, self._id_count)
-
     # ---- requests ------------------------------------------------------------------------------------------------
 
     def serve(self, client: ClientConnection, request: Request) -> None:
         """Answer one request, now or through an exchange."""
-        path = request.path.partition(b"?")[0]
-        api = PATHS.get(path)
-        if api is None:
-            self._serve_other(client, request, path)
-            return
-        request_id = self._get_request_id(request)
-        refusal = self._refuse(client, request)
-        if refusal is None and request.method != b"POST":
-            refusal = (405, f"{path.decode()} takes POST", "method_not_allowed")
-        if refusal is None and len(self._exchanges) >= self.limits.max_pending:
-            refusal = (503, f"{self.limits.max_pending} requests are under way; try again shortly", "overloaded")
-        if refusal is not None:
-            self._reply_error(client, request_id, api, *refusal)
-            return
         headers = request.headers
+        api = PATHS.get(request.path) or PATHS.get(request.path.partition(b"?")[0])
+        known = headers.get(b"authorization") in self._accepted or (client.is_trusted and b"origin" not in headers)
+        if api is None or not known or request.method != b"POST" or len(self._exchanges) >= self.limits.max_pending:
+            self._serve_other(client, request, api)
+            return
+        now = self.now_us()
+        if request.is_marked:
+            request_id, session, task, tier, extra = self._read_marks(headers)
+        else:
+            request_id, session, task, tier = self._make_request_id(), None, None, None
+            extra = b"x-request-id: %b\r\n" % request_id
         try:
             intake = read_request(api, request.body)
-            task = headers.get(b"x-providerrank-task")
-            if task:
-                intake.task = task.decode("latin-1")
-            tier = headers.get(b"x-providerrank-tier")
-            named = headers.get(b"x-providerrank-session")
-            session = named.decode("latin-1") if named else None
+            if task is not None:
+                intake.task = task
             ask = Ask(
                 intake.model,
                 intake.models,
                 intake.task,
-                tier.decode("latin-1") if tier else None,
+                tier,
                 session,
                 intake.features,
                 intake.input_tokens,
                 intake.output_tokens,
                 intake.preferences,
             )
-            plan = self.router.plan(ask, self.now_us())
+            plan = self.router.plan(ask, now)
         except BadRequest as error:
             self._reply_error(client, request_id, api, error.status, str(error), error.code, error.param)
             return
-        except UnknownModel as error:
-            self._reply_error(client, request_id, api, 404, str(error), "model_not_found", "model")
-            return
-        except EmptyPool as error:
-            self._reply_error(client, request_id, api, 400, str(error), "no_endpoint_fits", "model")
-            return
         except RoutingError as error:
-            self._reply_error(client, request_id, api, 400, str(error), "invalid_value", None)
+            self._reply_error(client, request_id, api, *_get_refusal(error))
             return
-        exchange = Exchange(self, client, intake, plan, request_id, session, self._get_extra(headers, request_id))
+        exchange = Exchange(self, client, intake, plan, request_id, session, extra)
         self._exchanges.add(exchange)
         if self._ticker is None:
             self._ticker = self.loop.call_later(TICK_S, self._tick)
         client.attach(exchange)
-        exchange.begin()
+        exchange.begin(now)
 
-    def _serve_other(self, client: ClientConnection, request: Request, path: bytes) -> None:
+    def _read_marks(self, headers: dict[bytes, bytes]) -> tuple[bytes, str | None, str | None, str | None, bytes]:
+        """Request id, session, task, tier, and the header lines that an endpoint gets beside its own.
+
+        Tracing is passed on; nothing is that identifies the caller.
+        """
+        given = headers.get(b"x-request-id")
+        request_id = None if given is None else clean_value(given)
+        if request_id is None:
+            request_id = self._make_request_id()
+        extra = b"x-request-id: %b\r\n" % request_id
+        for name in (b"traceparent", b"tracestate"):
+            value = headers.get(name)
+            if value is not None and (clean := clean_value(value, 512)) is not None:
+                extra += b"%b: %b\r\n" % (name, clean)
+        session = _get_text(headers, b"x-providerrank-session")
+        return (
+            request_id,
+            session,
+            _get_text(headers, b"x-providerrank-task"),
+            _get_text(headers, b"x-providerrank-tier"),
+            extra,
+        )
+
+    def _make_request_id(self) -> bytes:
+        self._id_count += 1
+        return b"%b%x" % (self._id_prefix, self._id_count)
+
+    def _serve_other(self, client: ClientConnection, request: Request, api: str | None) -> None:
+        """Everything but a request that can be routed."""
+        path = request.path.partition(b"?")[0]
         if path == b"/health":
             client.send_simple(200, b'{"status":"ok"}')
             return
@@ -212,9 +223,15 @@ class Gateway:
             self.stats.count_request("models", 200)
             return
         if refusal is None:
-            shown = clean_value(path) or b"this path"
-            refusal = (404, f"nothing at {shown.decode()}; POST /v1/chat/completions is the usual place", "not_found")
-        self._reply_error(client, self._get_request_id(request), "other", *refusal)
+            shown = (clean_value(path) or b"this path").decode()
+            if api is None:
+                refusal = (404, f"nothing at {shown}; POST /v1/chat/completions is the usual place", "not_found")
+            elif request.method != b"POST":
+                refusal = (405, f"{shown} takes POST", "method_not_allowed")
+            else:
+                refusal = (503, f"{self.limits.max_pending} requests are under way; try again shortly", "overloaded")
+        request_id = self._read_marks(request.headers)[0]
+        self._reply_error(client, request_id, api or "other", *refusal)
 
     def _refuse(self, client: ClientConnection, request: Request) -> tuple[int, str, str] | None:
         """Why this caller is not served; None: it is. Never says what a right key would look like."""
@@ -257,20 +274,7 @@ class Gateway:
         ]
         return _encoder.encode({"object": "list", "data": data})
 
-    def _get_extra(self, headers: dict[bytes, bytes], request_id: bytes) -> bytes:
-        """Header lines an endpoint gets beside its own: tracing, and nothing that identifies the caller."""
-        extra = b"x-request-id: %b\r\n" % request_id
-        for name in (b"traceparent", b"tracestate"):
-            value = headers.get(name)
-            if value is not None and (clean := clean_value(value, 512)) is not None:
-                extra += b"%b: %b\r\n" % (name, clean)
-        return extra
-
     # ---- for exchanges -------------------------------------------------------------------------------------------
-
-    def call(self, target: Target, data: bytes, sink: Sink) -> Call:
-        """One request to one endpoint, not yet started."""
-        return Call(self._pool, target, data, sink)
 
     def start_attempt(self, attempt: Attempt) -> Target:
         """An attempt is under way."""
@@ -327,7 +331,7 @@ class Gateway:
 
     def _sweep(self) -> None:
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
-        self._pool.sweep()
+        self.pool.sweep()
         self.stats.pending = len(self._exchanges)
         now = self.now_us()
         limits = self.limits
@@ -339,6 +343,20 @@ class Gateway:
                 connection.abort()
             elif connection.is_idle and age > limits.keep_alive_us:
                 connection.close()
+
+
+def _get_text(headers: dict[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1").strip() or None
+
+
+def _get_refusal(error: RoutingError) -> tuple[int, str, str, str | None]:
+    """Status, message, code and parameter of a request that can not be routed."""
+    if isinstance(error, UnknownModel):
+        return 404, str(error), "model_not_found", "model"
+    if isinstance(error, EmptyPool):
+        return 400, str(error), "no_endpoint_fits", "model"
+    return 400, str(error), "invalid_value", None
 
 
 def _is_loopback_origin(origin: bytes) -> bool:

@@ -98,13 +98,17 @@ class Call:
         self._task: asyncio.Task[None] | None = None
         self._fresh = False
 
-    def start(self) -> None:
-        """Send on a kept connection, or on a new one."""
-        connection = self._pool.take(self.target)
-        if connection is None:
-            self._connect()
-        else:
-            self._send(connection)
+    def start(self) -> bool:
+        """Send on a kept connection (True), or on a new one (False; the sink is told when)."""
+        idle = self.target.idle
+        while idle:
+            # The most recently used one: the others may age and close.
+            connection = idle.pop()
+            if connection.is_open:
+                self._send(connection)
+                return True
+        self._connect()
+        return False
 
     def drop(self) -> None:
         """Stop caring: the connection is closed unless its answer is already complete."""
@@ -151,13 +155,13 @@ class Call:
                 connection.abort()
             else:
                 self._send(connection)
+                self._sink.on_connected()
 
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         sink = self._sink
         assert sink is not None
         connection.send(self, sink, self._data)
-        sink.on_connected()
 
     # the connection calls these
 
@@ -186,7 +190,7 @@ class Call:
 class UpstreamConnection(asyncio.Protocol):
     """One connection to an endpoint; idle in its target's pool or serving one call."""
 
-    __slots__ = ("_call", "_paused", "_pool", "_reader", "_transport", "idle_since_us", "target")
+    __slots__ = ("_call", "_paused", "_pool", "_reader", "_transport", "idle_since_s", "target")
 
     def __init__(self, pool: Pool, target: Target) -> None:
         self.target = target
@@ -195,7 +199,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self._transport: asyncio.Transport | None = None
         self._reader = ResponseReader(_no_head, _no_data, self._ended, pool.limits.max_header_bytes)
-        self.idle_since_us = 0
+        self.idle_since_s = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -259,9 +263,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _ended(self) -> None:
         call, self._call = self._call, None
-        self.resume()
-        self.ignore()
-        if self._reader.keep_alive:
+        if self._paused:
+            self.resume()
+        reader = self._reader
+        reader.on_head = _no_head
+        reader.on_data = _no_data
+        if reader.keep_alive:
             self._pool.give(self)
         elif self._transport is not None:
             self._transport.close()
@@ -291,6 +298,8 @@ class Pool:
         self._tls = tls
         self._targets: list[Target] = []
         self._lingering: dict[UpstreamConnection, float] = {}
+        self._now_s = loop.time()
+        """As of the last sweep: fine enough for idle times."""
         self._closed = False
 
     def add(self, upstream: Upstream, stats: EndpointStats) -> Target:
@@ -299,15 +308,6 @@ class Pool:
         self._targets.append(target)
         return target
 
-    def take(self, target: Target) -> UpstreamConnection | None:
-        """The most recently used idle connection: the others may age and close."""
-        idle = target.idle
-        while idle:
-            connection = idle.pop()
-            if connection.is_open:
-                return connection
-        return None
-
     def give(self, connection: UpstreamConnection) -> None:
         """A connection whose answer is complete."""
         self._lingering.pop(connection, None)
@@ -315,7 +315,7 @@ class Pool:
         if self._closed or len(idle) >= self.limits.max_idle_per_upstream:
             connection.abort()
             return
-        connection.idle_since_us = int(self.loop.time() * 1_000_000)
+        connection.idle_since_s = self._now_s
         idle.append(connection)
 
     def linger(self, connection: UpstreamConnection) -> None:
@@ -350,10 +350,11 @@ class Pool:
             del self._lingering[connection]
             if connection.is_busy:
                 connection.abort()
-        oldest = int(self.loop.time() * 1_000_000) - self.limits.upstream_keep_alive_us
+        self._now_s = self.loop.time()
+        oldest = self._now_s - self.limits.upstream_keep_alive_us / 1e6
         for target in self._targets:
             idle = target.idle
-            while idle and idle[0].idle_since_us < oldest:
+            while idle and idle[0].idle_since_s < oldest:
                 idle.popleft().abort()
 
     def close(self) -> None:

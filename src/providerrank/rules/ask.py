@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from providerrank.rules.cells import CHAT, NUSD_PER_USD, Endpoint, Price
 
 Sort = Literal["price", "throughput", "latency"]
@@ -31,9 +33,8 @@ class Preferences:
     """Only endpoints that support every feature asked for, the optional ones too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request, as far as choosing an endpoint goes."""
+class Ask(msgspec.Struct, frozen=True, gc=False):
+    """One request, as far as choosing an endpoint goes. A Struct for the reason that `observation` gives."""
 
     model: str
     fallback_models: tuple[str, ...] = ()

@@ -322,7 +322,8 @@ class Attempts:
     def begin(self, now_us: int) -> Action:
         """The request is here."""
         self._deadline_us = now_us + self._timing.total_us
-        return self._next(now_us, None)
+        endpoint = self._candidates.next(now_us)
+        return self._next(now_us, None) if endpoint is None else self._try(now_us, endpoint)
 
     def connected(self, now_us: int) -> None:
         """The live attempt has its connection: the connect clock stops, the first-token clock runs."""

@@ -41,17 +41,29 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Request:
-    """One request, head first and then its body. ``body`` is whole once the reader hands the request out."""
+    """One request, whole."""
 
-    __slots__ = ("body", "headers", "keep_alive", "method", "path", "version")
+    __slots__ = ("body", "headers", "is_marked", "keep_alive", "method", "path", "version")
 
-    def __init__(self) -> None:
-        self.method = b""
-        self.path = b""
-        self.version = "1.1"
-        self.headers: dict[bytes, bytes] = {}
-        self.body = b""
-        self.keep_alive = True
+    def __init__(
+        self,
+        method: bytes,
+        path: bytes,
+        version: str,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        keep_alive: bool,
+        is_marked: bool,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.version = version
+        self.headers = headers
+        """Names in lower case."""
+        self.body = body
+        self.keep_alive = keep_alive
+        self.is_marked = is_marked
+        """Some header begins with x- or t (``x-providerrank-*``, ``x-request-id``, ``traceparent``): worth a look."""
 
 
 class RequestReader:
@@ -62,19 +74,35 @@ class RequestReader:
     that decide a message's length, which llhttp itself rejects when repeated.
     """
 
-    __slots__ = ("_chunks", "_current", "_head_bytes", "_in_head", "_max_body", "_max_head", "_parser", "_path", "_size",
-                 "busy", "requests", "wants_continue")  # fmt: skip
+    __slots__ = (
+        "_chunks",
+        "_head_bytes",
+        "_headers",
+        "_in_head",
+        "_keep_alive",
+        "_marked",
+        "_max_body",
+        "_max_head",
+        "_parser",
+        "_path",
+        "_size",
+        "busy",
+        "requests",
+        "wants_continue",
+    )
 
     def __init__(self, max_head: int, max_body: int) -> None:
         self._max_head = max_head
         self._max_body = max_body
         self._parser = httptools.HttpRequestParser(self)
-        self._current: Request | None = None
+        self._headers: dict[bytes, bytes] = {}
         self._chunks: list[bytes] = []
         self._path = b""
         self._size = 0
         self._head_bytes = 0
         self._in_head = True
+        self._keep_alive = True
+        self._marked = False
         self.requests: deque[Request] = deque()
         self.wants_continue = False
         self.busy = False
@@ -100,52 +128,64 @@ class RequestReader:
 
     # httptools calls these
 
-    def on_message_begin(self) -> None:
-        self._current = Request()
-        self._path = b""
-        self._chunks = []
-        self._size = 0
-        self.busy = True
-
     def on_url(self, url: bytes) -> None:
+        """Part of the request line's target."""
+        self.busy = True
         self._path += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        assert self._current is not None
-        self._current.headers.setdefault(name.lower(), value)
+        """One header line."""
+        name = name.lower()
+        if name not in self._headers:
+            self._headers[name] = value
+            if name.startswith(_MARKS):
+                self._marked = True
 
     def on_headers_complete(self) -> None:
-        request = self._current
-        assert request is not None
-        request.method = self._parser.get_method()
-        request.version = self._parser.get_http_version()
-        request.keep_alive = self._parser.should_keep_alive()
-        request.path = self._path
-        length = request.headers.get(b"content-length")
+        """The head is over."""
+        headers = self._headers
+        self._keep_alive = self._parser.should_keep_alive()
+        length = headers.get(b"content-length")
         if length is not None and int(length) > self._max_body:
             raise TooLarge(413, f"the request body has {int(length)} bytes; at most {self._max_body} are taken")
         self._in_head = False
         self._head_bytes = 0
-        expect = request.headers.get(b"expect")
-        self.wants_continue = expect is not None and expect.lower() == b"100-continue"
+        if b"expect" in headers:
+            self.wants_continue = headers[b"expect"].lower() == b"100-continue"
 
     def on_body(self, body: bytes) -> None:
+        """Part of the body."""
         self._size += len(body)
         if self._size > self._max_body:
             raise TooLarge(413, f"the request body exceeds {self._max_body} bytes")
         self._chunks.append(body)
 
     def on_message_complete(self) -> None:
-        request = self._current
-        assert request is not None
+        """The request is whole."""
         chunks = self._chunks
-        request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._chunks = []
-        self._current = None
+        parser = self._parser
+        self.requests.append(
+            Request(
+                parser.get_method(),
+                self._path,
+                parser.get_http_version(),
+                self._headers,
+                chunks[0] if len(chunks) == 1 else b"".join(chunks),
+                self._keep_alive,
+                self._marked,
+            )
+        )
+        chunks.clear()
+        self._headers = {}
+        self._path = b""
+        self._size = 0
         self._in_head = True
+        self._marked = False
         self.busy = False
         self.wants_continue = False
-        self.requests.append(request)
+
+
+_MARKS = (b"x-", b"t")
 
 
 class ResponseReader:
