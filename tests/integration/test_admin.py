@@ -198,6 +198,18 @@ async def test_no_counter_changes_the_labels(client: httpx.AsyncClient) -> None:
     assert "my-prompt" not in text
 
 
+async def test_a_fault_of_ours_is_logged_and_not_told(
+    client: httpx.AsyncClient, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.router.tables[LLAMA] = (make_ranked("a/m", 1, "no such state"),)
+    answer = await client.get(f"/v1/rankings/{LLAMA}")
+    assert answer.status_code == 500
+    assert answer.json()["error"]["type"] == "server_error"
+    assert "no such state" not in answer.text
+    assert f"/v1/rankings/{LLAMA} failed" in caplog.text
+    assert (await client.get("/health")).status_code == 200
+
+
 async def test_a_taken_port_is_an_error_to_the_caller_and_not_an_exit(world: World) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

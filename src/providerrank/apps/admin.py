@@ -11,6 +11,7 @@ relays requests meanwhile. A test holds it against the handlers; to write it ane
 from __future__ import annotations
 
 import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Final
 
@@ -30,6 +31,8 @@ from providerrank.apps.admin_view import ErrorBody, ErrorView, Health, RankingVi
 from providerrank.apps.metrics import render
 from providerrank.apps.page.render import ASSETS, get_asset, render_live, render_page
 from providerrank.rules.cells import CHAT
+
+logger = logging.getLogger("providerrank.admin")
 
 Task = Annotated[str, QueryParameter(description="What the requests are about: chat, code, json, tools, long-context.")]
 Tier = Annotated[
@@ -58,7 +61,11 @@ def build_admin(sources: AdminSources, gate: Gate) -> App:
     app = _App(
         build_handlers(AdminReader(sources)),
         openapi_config=None,
-        exception_handlers={NotFoundError: _answer_not_found, HTTPException: _answer_http_error},
+        exception_handlers={
+            NotFoundError: _answer_not_found,
+            HTTPException: _answer_http_error,
+            Exception: _answer_failure,
+        },
         logging_config=None,
     )
     # Litestar's own ASGI types are narrower aliases of the same thing.
@@ -139,3 +146,9 @@ def _answer_http_error(_request: AnyRequest, error: HTTPException) -> Response[E
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     body = ErrorBody(message=error.detail or code, code=code)
     return Response(ErrorView(error=body), status_code=error.status_code, media_type=MediaType.JSON)
+
+
+def _answer_failure(request: AnyRequest, error: Exception) -> Response[ErrorView]:
+    logger.error("%s failed", request.url.path, exc_info=error)
+    body = ErrorBody(message="This is a fault of the gateway; its log says more.", type="server_error", code="internal")
+    return Response(ErrorView(error=body), status_code=500, media_type=MediaType.JSON)
