@@ -56,7 +56,9 @@ def warm(router: Router, count: int, rng: random.Random) -> int:
     return now_us
 
 
-def time_requests(router: Router, now_us: int, requests: int, rng: random.Random, session: str | None) -> tuple[float, int]:
+def time_requests(
+    router: Router, now_us: int, requests: int, rng: random.Random, session: str | None
+) -> tuple[float, int]:
     """Microseconds a request of plan + next + observe, less what making the observation takes."""
     ask = Ask(MODEL, session=session)
     spent = 0

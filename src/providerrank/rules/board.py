@@ -107,7 +107,8 @@ class Board:
 
     def refresh(self, now_us: int) -> None:
         """Bring the order up to date with what was observed."""
-        if self._revision != self._prior.revision and (
+        prior = self._prior
+        if (prior.has_moved or self._revision != prior.revision) and (
             len(self.members) <= SMALL or self._revision < 0 or now_us - self._rebuilt_us >= REBUILD_US
         ):
             self.rebuild(now_us)
@@ -128,13 +129,18 @@ class Board:
                 members.insert(at, standing)
             self._queue.clear()
 
-    def rebuild(self, now_us: int) -> None:
-        """Score every endpoint anew and sort."""
+    def rebuild(self, now_us: int, *, with_settled: bool = False) -> None:
+        """Score every endpoint anew and sort; those whose own evidence outweighs the prior only ``with_settled``."""
+        if with_settled:
+            for standing in self.members:
+                standing.cell.estimate(now_us, self._params)
+        if self._prior.has_moved:
+            self._prior.publish()
         self._revision = self._prior.revision
         self._rebuilt_us = now_us
         for standing in self.members:
             standing.queued = False
-            if standing.cell.evidence < THIN:
+            if with_settled or standing.cell.evidence < THIN:
                 standing.cell.fresh = False
             self.score(standing, now_us)
         self._queue.clear()

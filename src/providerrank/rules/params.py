@@ -85,7 +85,7 @@ class Params:
     """Session evidence below this no longer moves a score visibly (0.05 / 20 of the difference)."""
     max_sessions: int = 100_000
     """Named sessions kept; the one unused longest goes first."""
-    max_session_cells: int = 16
+    max_session_cells: int = 8
     """Cells a named session remembers; the one unused longest goes first."""
     uptime_step_us: int = SECOND_US
     """Uptime is accounted in steps no shorter than this while an endpoint's state does not change."""
@@ -126,6 +126,8 @@ class Params:
     """Weight of the success prior: a handful of requests overrule it."""
     prior_ttft_requests: float = 1.0
     """Weight of the latency prior: one request is worth as much, since TTFT differs more between endpoints than within."""
+    prior_uptime_us: int = 30 * MINUTE_US
+    """Time an endpoint is assumed to have been up before we knew it: a minute's outage in its first hour is no verdict."""
     prior_ttft_log_sd: float = 0.8
     """Spread of log TTFT between endpoints of one model (a factor of 2.2), for sampling."""
     prior_pool_requests: float = 2.0

@@ -57,18 +57,18 @@ class View:
 class Stage:
     """One model's part of a plan: its board, who may serve, who comes first."""
 
-    __slots__ = ("board", "first", "pool", "rest")
+    __slots__ = ("board", "first", "is_sorted", "pool")
 
     def __init__(
-        self, board: Board, pool: Pool | None, first: Sequence[Standing] = (), rest: Sequence[Standing] | None = None
+        self, board: Board, pool: Pool | None, first: Sequence[Standing] = (), is_sorted: bool = False
     ) -> None:
         self.board = board
         self.pool = pool
         """None: everyone on the board."""
         self.first = first
         """Taken in this order, before the rest."""
-        self.rest = rest
-        """Ranked after those; None: the whole board."""
+        self.is_sorted = is_sorted
+        """``first`` holds everyone: there is no rest to rank."""
 
 
 class Plan:
@@ -125,7 +125,7 @@ class Plan:
         stage = self._stages[self._at]
         cooling = [
             s.state
-            for s in self._get_candidates(stage)
+            for s in stage.board.members
             if s.state.cooling_until_us > now_us and (stage.pool is None or stage.pool.admits(s))
         ]
         if self._single and self._tried:
@@ -153,7 +153,7 @@ class Plan:
         best: Standing | None = None
         best_score = NEVER
         for stage in (self._stages[self._at],) if here else self._stages:
-            for standing in self._get_candidates(stage):
+            for standing in stage.board.members:
                 if self._is_usable(stage, standing, now_us):
                     score = (1.0 - self._get_belief(standing, now_us)) * standing.composite
                     if score > best_score:
@@ -174,11 +174,6 @@ class Plan:
 
     # Who is usable
 
-    def _get_candidates(self, stage: Stage) -> Sequence[Standing]:
-        if stage.rest is None:
-            return stage.board.members
-        return (*stage.first, *stage.rest)
-
     def _is_usable(self, stage: Stage, standing: Standing, now_us: int) -> bool:
         state = standing.state
         return (
@@ -190,7 +185,7 @@ class Plan:
     def _has_untried(self, stage: Stage, now_us: int) -> bool:
         if self._single and self._tried:
             return False
-        return any(self._is_usable(stage, s, now_us) for s in self._get_candidates(stage))
+        return any(self._is_usable(stage, s, now_us) for s in stage.board.members)
 
     def _take(self, standing: Standing, now_us: int) -> Endpoint:
         state = standing.state
@@ -250,6 +245,8 @@ class Plan:
 
     def _pick(self, stage: Stage, now_us: int) -> Standing | None:
         """By rank; where the tier has a bar, those proven to meet it come before the unproven."""
+        if stage.is_sorted:
+            return None
         pool = stage.pool
         if pool is None or pool.min_reputation is None:
             return self._pick_ranked(stage, now_us)
@@ -260,9 +257,7 @@ class Plan:
 
     def _pick_ranked(self, stage: Stage, now_us: int) -> Standing | None:
         board, overlay = stage.board, self._overlay
-        members: Sequence[Standing] = board.members
-        if stage.rest is not None:
-            members = sorted(stage.rest, key=_get_key)
+        members = board.members
         best: Standing | None = None
         best_score = NEVER
         own_best: Standing | None = None
@@ -273,7 +268,7 @@ class Plan:
                 standing = board.by_state.get(cell.endpoint)
                 if standing is not None and standing.cell is cell and self._is_usable(stage, standing, now_us):
                     score = self._get_effective(stage, standing, now_us)
-                    if score > own_score and (stage.rest is None or standing in members):
+                    if score > own_score:
                         own_best, own_score = standing, score
         tried, pool = self._tried, stage.pool
         for standing in members:
@@ -298,18 +293,12 @@ class Plan:
             return own_best if own_best is not None and own_score > NEVER else best
         if len(members) < 2 or (best is members[0] and members[1].composite < best_score - width):
             return best
-        return self._balance(stage, members, best, best_score - width, now_us)
+        return self._balance(stage, best, best_score - width, now_us)
 
-    def _balance(
-        self, stage: Stage, members: Sequence[Standing], best: Standing, least: float, now_us: int
-    ) -> Standing:
+    def _balance(self, stage: Stage, best: Standing, least: float, now_us: int) -> Standing:
         """Of two at random in the best class the less loaded; the better where loads are equal."""
-        if members is stage.board.members:
-            count = stage.board.count_within(least)
-        else:
-            count = sum(1 for s in members if s.composite >= least)
-        if count < 2:
-            return best
+        members = stage.board.members
+        count = stage.board.count_within(least)
         drawn: list[Standing] = []
         for _ in range(DRAWS):
             standing = members[int(self._rng.random() * count)]
@@ -329,7 +318,7 @@ class Plan:
     def _sample(self, stage: Stage, now_us: int) -> Standing | None:
         """Thompson sampling over the head of the ranking and a few at random from the rest."""
         params, rng = self._params, self._rng
-        members: Sequence[Standing] = stage.board.members if stage.rest is None else stage.rest
+        members = stage.board.members
         drawn: Sequence[Standing] = members
         if len(members) > params.sample_top + params.sample_rest:
             rest = range(params.sample_rest)
@@ -356,7 +345,3 @@ class Plan:
             if score > best_score:
                 best, best_score = standing, score
         return best
-
-
-def _get_key(standing: Standing) -> float:
-    return standing.key

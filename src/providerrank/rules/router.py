@@ -215,7 +215,6 @@ class Router:
         if preferences is None and not rules.pin:
             return Stage(board, pool)
         first: list[Standing] = []
-        rest: list[Standing] | None = None
         if preferences is not None:
             for entry in preferences.order:
                 names = get_names((entry,))
@@ -229,8 +228,8 @@ class Router:
         else:
             by = _SORTS[preferences.sort]
             first += sorted((s for s in board.members if s not in first), key=by)
-            rest = []
-        return Stage(board, pool, first, rest)
+            return Stage(board, pool, first, is_sorted=True)
+        return Stage(board, pool, first)
 
     def _explores(self, stage: Stage) -> bool:
         floor = self._catalog.buyer.exploration
@@ -410,7 +409,7 @@ class Router:
         if name is None:
             raise UnknownModel(model, self._models)
         board = self._get_board(name, task, tier)
-        board.rebuild(now_us)
+        board.rebuild(now_us, with_settled=True)
         rules = self._models[name].rules
         pool = Pool(Ask(name), rules, board.min_reputation, self._params.unproven_requests)
         overlay = None if session is None else self._sessions.get(session)

@@ -5,7 +5,7 @@ expected log TTFT, healthy success rate, uptime, honesty. An *endpoint* holds wh
 belief, cooling, requests in flight and the concurrency limit learned from 429s. Its own window is the sum of its cells';
 while it has a single cell the two are the same object, so the common case pays once.
 
-Priors are empirical Bayes: what nobody has measured is assumed to be like the model's *other* endpoints (`Prior`), and
+Priors are empirical Bayes: what nobody has measured is assumed to be like the model's endpoints that are measured (`Prior`), and
 that in turn starts from the defaults in params. A cell without much of its own borrows from its endpoint's other tasks.
 """
 
@@ -17,7 +17,7 @@ from providerrank.rules.belief import compute_belief
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.metering import compute_honesty
 from providerrank.rules.params import Params
-from providerrank.rules.session import SessionCell, compute_blended_log, compute_blended_success, compute_session_decay
+from providerrank.rules.session import SessionCell, compute_blended_log, compute_blended_success
 from providerrank.rules.window import Window
 
 
@@ -33,7 +33,7 @@ class Prior:
     A cell contributes ``n / (n + 3)`` of an endpoint, so that one busy endpoint does not speak for all.
     """
 
-    __slots__ = ("log_sum", "log_ttft", "revision", "success", "success_sum", "weight")
+    __slots__ = ("has_moved", "log_sum", "log_ttft", "revision", "success", "success_sum", "weight")
 
     def __init__(self, params: Params, task: str) -> None:
         # The defaults count as a few endpoints of the pool.
@@ -42,9 +42,11 @@ class Prior:
         self.log_sum = params.prior_pool_requests * math.log(params.get_task(task).prior_ttft_us)
         self.log_ttft = self.log_sum / self.weight
         self.success = self.success_sum / self.weight
-        """Means as of the last revision."""
+        """Means as published last: all endpoints are held to the same, or a better one might rank lower."""
         self.revision = 0
-        """Grows when the means moved enough for unmeasured endpoints to be scored anew."""
+        """Grows with each publication."""
+        self.has_moved = False
+        """The sums have left the published means far enough for unmeasured endpoints to be scored anew."""
 
     def replace(self, cell: CellState, weight: float, success: float, log_ttft: float) -> None:
         """Put a cell's new contribution in place of its old one."""
@@ -54,8 +56,13 @@ class Prior:
         cell.prior_weight, cell.prior_success, cell.prior_log = weight, weight * success, weight * log_ttft
         new_log, new_success = self.log_sum / self.weight, self.success_sum / self.weight
         if abs(new_log - self.log_ttft) > PRIOR_LOG_STEP or abs(new_success - self.success) > PRIOR_SUCCESS_STEP:
-            self.log_ttft, self.success = new_log, new_success
-            self.revision += 1
+            self.has_moved = True
+
+    def publish(self) -> None:
+        """Let the means follow the sums."""
+        self.log_ttft, self.success = self.log_sum / self.weight, self.success_sum / self.weight
+        self.has_moved = False
+        self.revision += 1
 
 
 class EndpointState:
@@ -156,11 +163,9 @@ class CellState:
     def estimate(self, now_us: int, params: Params) -> None:
         """Bring the estimate up to date with window, session and priors."""
         self.fresh = True
-        # The model's other endpoints: the prior without this cell's own contribution.
         prior = self.prior
-        others = prior.weight - self.prior_weight
-        log_ttft = mean = (prior.log_sum - self.prior_log) / others
-        success = (prior.success_sum - self.prior_success) / others
+        log_ttft = mean = prior.log_ttft
+        success = prior.success
         worth, worth_timed, evidence = params.prior_success_requests, params.prior_ttft_requests, 0.0
         own, whole = self.window, self.endpoint.window
         for window in (own,) if own is whole else (whole, own):
@@ -170,12 +175,14 @@ class CellState:
             if evidence:
                 worth = min(worth + evidence, params.borrowed_requests)
                 worth_timed = min(worth_timed + evidence, params.borrowed_requests)
-            successes, failures, timed, measure, own_mean, self.uptime, counted, billed = window.get_figures(now_us)
+            successes, failures, timed, measure, own_mean, up, down, counted, billed = window.get_figures(now_us)
             evidence = successes + failures
             success = (worth * success + successes) / (worth + evidence)
             if timed:
                 log_ttft = (timed * measure + worth_timed * log_ttft) / (timed + worth_timed)
                 mean = own_mean
+            up += params.prior_uptime_us
+            self.uptime = up / (up + down)
             self.honesty = compute_honesty(counted, billed, params) if billed > counted else 1.0
         if own is not None:
             weight = evidence / (evidence + PRIOR_EVIDENCE)
@@ -186,7 +193,8 @@ class CellState:
                 prior.replace(self, weight, success, log_ttft)
         session = self.session
         if session is not None:
-            decay = compute_session_decay(now_us - session.at_us, params)
+            elapsed_us = now_us - session.at_us
+            decay = 2.0 ** (-elapsed_us / params.session_half_life_us) if elapsed_us > 0 else 1.0
             worth = min(params.history_prior_requests, evidence + worth)
             success = compute_blended_success(success, worth, session.requests * decay, session.failures * decay)
             timed = session.timed

@@ -62,9 +62,9 @@ _RECORD_KEYS: Final = frozenset(
 )
 
 Record = dict[str, int | list[list[int]]]
-Figures = tuple[float, float, float, float, float, float, float, float]
+Figures = tuple[float, float, float, float, float, float, float, float, float]
 """Successes, blamed failures, timed requests; log of ``p50^0.7 * p95^0.3`` and mean log TTFT (of microseconds; 0.0 when
-nothing was timed); uptime (1.0 when none was accounted); completion tokens counted and billed."""
+nothing was timed); microseconds up and down; completion tokens counted and billed."""
 
 
 class Window:
@@ -258,7 +258,6 @@ class Window:
         """All that an estimate needs, as of ``now_us``, in one call: see `Figures`."""
         scale = 2.0 ** ((self._landmark_us - now_us) * _INV_HALF_LIFE)
         median, tail, _ = self._place
-        accounted = self._up_us + self._down_us
         return (
             self._successes * scale,
             self._failures * scale,
@@ -267,7 +266,8 @@ class Window:
             if median
             else 0.0,
             self._log / self._timed if median else 0.0,
-            self._up_us / accounted if accounted > 0.0 else 1.0,
+            self._up_us * scale,
+            self._down_us * scale,
             self._counted_tokens * scale,
             self._billed_tokens * scale,
         )
@@ -345,11 +345,11 @@ class Window:
         return out
 
     def to_record(self) -> Record:
-        """Integers only, canonical: masses as of ``at_us`` in millionths, buckets as ``[index, mass]`` ascending."""
+        """Integers only, canonical: as of ``at_us``, masses in millionths; buckets as ``[index, mass]`` ascending."""
         scale = self._scale * UNIT
         record: Record = {"version": RECORD_VERSION, "at_us": self.at_us, "elapsed_us": self.elapsed_us}
         for name in _COUNTS + _AMOUNTS:
-            record[name] = round(getattr(self, f"_{name}") * scale)
+            record[name] = round(getattr(self, f"_{name}") * scale / _get_unit(name))
         record["log_ttft"] = round(self._log * scale)
         record["log_ttft_sq"] = round(self._log_sq * scale)
         masses = ((index, round(mass * scale)) for index, mass in sorted(self._buckets.items()))
@@ -373,11 +373,16 @@ class Window:
         window._landmark_us = window.at_us // HALF_LIFE_US * HALF_LIFE_US
         scale = 1.0 / (window._scale * UNIT)
         for name in _COUNTS + _AMOUNTS:
-            setattr(window, f"_{name}", numbers[name] * scale)
+            setattr(window, f"_{name}", numbers[name] * scale * _get_unit(name))
         window._log = numbers["log_ttft"] * scale
         window._log_sq = numbers["log_ttft_sq"] * scale
         window._set_buckets({index: mass * scale for index, mass in buckets.items()})
         return window
+
+
+def _get_unit(name: str) -> int:
+    """Millionths of a request or token, whole microseconds: every figure stays exact in a float."""
+    return UNIT if name.endswith("_us") else 1
 
 
 def _get_number(key: str, value: object) -> int:

@@ -1,0 +1,88 @@
+"""A small market to route in: a helper for the tests of the routing rules."""
+
+from __future__ import annotations
+
+import random
+
+from providerrank.rules.cells import ASSUMED_FEATURES, Endpoint, Price
+from providerrank.rules.observation import Observation, Outcome
+from providerrank.rules.params import PARAMS, Params
+from providerrank.rules.router import Ask, Buyer, Catalog, ModelRules, Plan, Preferences, Router, Tier
+
+T = 1_790_000_000_000_000
+S = 1_000_000
+CAP = Price.from_usd(2.0, 6.0)
+
+
+def endpoint(
+    name: str,
+    usd: float = 1.0,
+    *,
+    model: str = "m",
+    context: int | None = None,
+    features: frozenset[str] = ASSUMED_FEATURES,
+) -> Endpoint:
+    """``name/model`` at ``usd`` in and three times that out."""
+    return Endpoint(f"{name}/{model}", model, Price.from_usd(usd, 3 * usd), context, features)
+
+
+class Market:
+    """A router, a clock and short words for what happens."""
+
+    def __init__(
+        self,
+        *endpoints: Endpoint,
+        cap: Price | None = CAP,
+        models: tuple[ModelRules, ...] = (),
+        tiers: tuple[Tier, ...] = (),
+        exploration: float = 0.0,
+        params: Params = PARAMS,
+        seed: int = 0,
+    ) -> None:
+        buyer = Buyer(price_cap=cap, exploration=exploration)
+        self.router = Router(Catalog(endpoints, models, buyer, tiers), random.Random(seed), params)
+        self.now = T
+
+    def see(
+        self,
+        name: str,
+        outcome: Outcome = Outcome.SUCCESS,
+        *,
+        times: int = 1,
+        ms: int | None = 300,
+        gap_s: float = 0.1,
+        session: str | None = None,
+        task: str = "chat",
+        billed: int | None = None,
+    ) -> None:
+        """Observe the same thing some times, ``gap_s`` apart."""
+        for _ in range(times):
+            self.now += round(gap_s * S)
+            ttft = ms * 1000 if ms is not None and outcome in {Outcome.SUCCESS, Outcome.SCHEMA_VIOLATION} else None
+            total = None if ttft is None else ttft + S
+            self.router.observe(
+                Observation(self.id(name), task, self.now, outcome, ttft, total, 100, 100, billed), session
+            )
+
+    def fail(self, name: str, times: int = 1, session: str | None = None) -> None:
+        self.see(name, Outcome.FAILURE, times=times, session=session)
+
+    def id(self, name: str) -> str:
+        return name if "/" in name else f"{name}/m"
+
+    def wait(self, seconds: float) -> None:
+        self.now += round(seconds * S)
+
+    def plan(self, model: str = "m", *, preferences: Preferences | None = None, **ask: object) -> Plan:
+        return self.router.plan(Ask(model, preferences=preferences, **ask), self.now)  # type: ignore[arg-type]  # fields by name
+
+    def walk(self, model: str = "m", *, preferences: Preferences | None = None, **ask: object) -> list[str]:
+        """Everyone a request would be offered, in order, as if each failed for reasons of its own."""
+        plan = self.plan(model, preferences=preferences, **ask)
+        seen: list[str] = []
+        while True:
+            chosen = plan.next(self.now)
+            if chosen is not None:
+                seen.append(chosen.id.removesuffix("/m"))
+            elif not plan.advance(self.now):
+                return seen
