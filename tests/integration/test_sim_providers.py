@@ -17,6 +17,7 @@ from providerrank.sim.certificates import make_certificate
 from providerrank.sim.connection import MAX_BODY_BYTES
 from providerrank.sim.faults import Fault, Play
 from providerrank.sim.faulty import TLS_GARBAGE
+from providerrank.sim.listener import Listener, Mode
 from providerrank.sim.providers import SimProviders
 from providerrank.sim.received import KEPT_BODY_BYTES
 from providerrank.sim.spec import EndpointSpec, Event, ListPrice, Ttft
@@ -118,6 +119,19 @@ async def test_the_last_of_several_switches_at_once_wins() -> None:
             await ask(sim.port, CHAT)
         await asyncio.gather(sim.switch(Fault.CONNECT_HANG), sim.up(), sim.down(), sim.up())
         assert (await ask(sim.port, CHAT)).status == 200
+
+
+async def test_a_port_closed_while_it_is_being_opened_stays_closed() -> None:
+    listener = Listener()
+    opening = asyncio.create_task(listener.open(asyncio.Protocol))
+    await asyncio.sleep(0)
+    assert not opening.done()
+    listener.refuse()
+    await opening
+    assert listener.mode is Mode.REFUSING
+    with pytest.raises(ConnectionRefusedError):
+        await Wire(listener.port).connect()
+    listener.close()
 
 
 async def test_a_downed_endpoint_keeps_its_port_and_others_cannot_take_it() -> None:
