@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.rules.market import Market, endpoint
 
 from providerrank.rules.belief import compute_belief, compute_updated_belief
 from providerrank.rules.metering import compute_honesty
@@ -13,6 +12,7 @@ from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import Weights, compute_composite, compute_price_score
 from providerrank.rules.reputation import compute_latency, compute_reliability, compute_reputation, compute_ttft_us
 from providerrank.rules.session import compute_blended_log, compute_blended_success
+from tests.unit.rules.market import Market, endpoint
 
 shares = st.floats(0, 1)
 us = st.integers(100, 3_600_000_000)

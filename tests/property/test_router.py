@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.rules.market import S, Market, endpoint
 
 from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS
 from providerrank.rules.router import EmptyPool, ModelRules, Preferences
+from tests.unit.rules.market import Market, S, endpoint
 
 NAMES = "abcde"
 names = st.sampled_from(NAMES)

@@ -36,7 +36,7 @@ def make(batch: list[Observation]) -> Window:
 
 
 def get_figures(window: Window) -> list[float]:
-    return list(window.get_figures(window.at_us))[:3] + [window.requests, window.explained, float(window.at_us)]
+    return [*window.get_figures(window.at_us)[:3], window.requests, window.explained, float(window.at_us)]
 
 
 def assert_same(a: Window, b: Window) -> None:

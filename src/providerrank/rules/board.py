@@ -5,8 +5,8 @@ concerns; the next reader scores those anew and moves them to their place by bis
 one memory move. Only when the model's prior has moved noticeably is the whole board scored again, and a large
 board no more than once a second.
 
-Invariants: ``keys`` is ascending and parallel to ``members``; a key is the negated composite plus a tiny multiple of the
-endpoint's index, hence unique, so a member is found by its key; ties go to the endpoint named first.
+Invariants: ``keys`` is ascending and parallel to ``members``; a key is the negated composite plus a tiny multiple of
+the endpoint's index, hence unique, so a member is found by its key; ties go to the endpoint named first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from providerrank.rules.cells import Price
 from providerrank.rules.params import SECOND_US, Params
@@ -26,6 +27,15 @@ SMALL = 64
 REBUILD_US = SECOND_US
 THIN = 50.0
 """Requests of its own past which a cell's estimate no longer feels the prior."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the buyer, or a tier in its place, ranks by."""
+
+    price_cap: Price | None
+    weights: Weights
+    min_reputation: float | None
 
 
 class Board:
@@ -63,21 +73,20 @@ class Board:
         tier: str | None,
         cells: Iterable[CellState],
         prior: Prior,
-        price_cap: Price | None,
-        weights: Weights,
-        min_reputation: float | None,
+        terms: Terms,
         params: Params,
     ) -> None:
         self.model = model
         self.task = task
         self.tier = tier
-        self.min_reputation = min_reputation
+        self.min_reputation = terms.min_reputation
         self._params = params
         self._prior = prior
         self._revision = -1
         self._rebuilt_us = 0
         self._queue: list[Standing] = []
         self._log_target = math.log(params.get_task(task).target_ttft_us)
+        weights, price_cap = terms.weights, terms.price_cap
         scale = weights.reputation / (weights.reputation + weights.price)
         self._price_weight = 1.0 - scale
         self._latency_weight = params.latency_weight

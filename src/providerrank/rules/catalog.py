@@ -1,4 +1,4 @@
-"""What a router is built from: endpoints, rules per model, the buyer's wishes, tiers. Plain values, already validated."""
+"""What a router is built from: endpoints, rules per model, the buyer's wishes, tiers. Plain, valid values."""
 
 from __future__ import annotations
 

@@ -37,8 +37,11 @@ class TaskParams:
 
 
 def _get_default_tasks() -> dict[str, TaskParams]:
-    """Token counts: round figures near the means of azure_llm_2023 (conversation 1243/217, code 2028/27 completions,
-    where an assistant's whole-answer code is longer) and mooncake_fast25 (long context 12870/346)."""
+    """Token counts of a request by task.
+
+    Round figures near the means of azure_llm_2023 (conversation 1243/217, code 2028/27 completions,
+    where an assistant's whole-answer code is longer) and mooncake_fast25 (long context 12870/346).
+    """
     return {
         cells.CHAT: TaskParams(),
         cells.CODE: TaskParams(input_tokens=2_000.0, output_tokens=400.0),
@@ -125,9 +128,9 @@ class Params:
     prior_success_requests: float = 8.0
     """Weight of the success prior: a handful of requests overrule it."""
     prior_ttft_requests: float = 1.0
-    """Weight of the latency prior: one request is worth as much, since TTFT differs more between endpoints than within."""
+    """Weight of the latency prior: no more than one request, since TTFT differs more between endpoints than within."""
     prior_uptime_us: int = 30 * MINUTE_US
-    """Time an endpoint is assumed to have been up before we knew it: a minute's outage in its first hour is no verdict."""
+    """Assumed up for so long before we knew it: a minute's outage in its first hour is no verdict."""
     prior_ttft_log_sd: float = 0.8
     """Spread of log TTFT between endpoints of one model (a factor of 2.2), for sampling."""
     prior_pool_requests: float = 2.0

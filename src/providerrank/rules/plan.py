@@ -6,12 +6,12 @@ this request or another, is passed over.
 1. the request's own ``order``, then the operator's pins, in their order, those believed out passed over;
 2. with ``sort``, the rest by that figure;
 3. otherwise by effective score ``(1 - b) * composite``. Candidates within 0.02 of the best are one class, in which the
-   less loaded of two at random is taken, the better one when both are idle. A share of requests instead samples each candidate's posterior
-   (Thompson), over a bounded number of candidates, for the first try only.
+   less loaded of two at random is taken, the better one when both are idle. A share of requests instead samples
+   each candidate's posterior (Thompson), over a bounded number of candidates, for the first try only.
 
-*Half-open.* A suspect whose belief has fallen to 0.5 is due for a try: while none is under way it competes with its undiscounted
-score less the expected cost of trying; so it comes back by one success or two, even at low traffic, and one
-failure more sends it away again.
+*Half-open.* A suspect whose belief has fallen to 0.5 is due for a try: while none is under way it competes with its
+undiscounted score less the expected cost of trying. So it comes back by one success or two, even at low traffic,
+and one failure more sends it away again.
 """
 
 from __future__ import annotations

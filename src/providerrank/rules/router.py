@@ -19,9 +19,9 @@ from random import Random
 
 from providerrank.rules.ask import Ask, EmptyPool, Preferences, RoutingError, Sort, UnknownModel, UnknownTier
 from providerrank.rules.belief import compute_updated_belief
-from providerrank.rules.board import Board
+from providerrank.rules.board import Board, Terms
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
-from providerrank.rules.cells import CHAT, Cell, Endpoint, Price
+from providerrank.rules.cells import CHAT, Cell, Price
 from providerrank.rules.metering import compute_billing_ratio
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
@@ -155,7 +155,7 @@ class Router:
                 cap = Price(round(cap.input_nusd * factor), round(cap.output_nusd * factor))
         cells = [self._get_cell(state, task) for state in self._models[model].endpoints]
         prior = self._get_prior(model, task)
-        board = Board(model, task, tier_name, cells, prior, cap, weights, min_reputation, self._params)
+        board = Board(model, task, tier_name, cells, prior, Terms(cap, weights, min_reputation), self._params)
         self._boards[model, task, tier_name] = board
         return board
 
@@ -261,38 +261,8 @@ class Router:
         # The belief first: what an outage explains is not held against the healthy rate.
         was_out = state.belief > params.belief_out
         failure_rate = 1.0 - cell.success
-        if outcome is Outcome.SUCCESS and state.belief <= params.belief_floor:
-            belief, blame = state.belief, 1.0
-            if state.limit < params.concurrency_limit or state.refusals:
-                self._learn_limit(state, outcome, now_us)
-        else:
-            belief = compute_updated_belief(state.get_belief(now_us, params), outcome, failure_rate, params)
-            blame = 0.0 if outcome is Outcome.REFUSED_US else 1.0 - belief
-            state.belief = belief
-            state.suspect = belief > params.belief_suspect
-            self._learn_limit(state, outcome, now_us)
-        state.belief_us = now_us
-        # History.
-        window = cell.window
-        if window is None:
-            window = cell.window = Window()
-            self._share_window(state, cell)
-        if was_out != (belief > params.belief_out):
-            for other in state.cells.values():
-                if other.window is not None:
-                    other.window.elapse(now_us, not was_out)
-                    self._changed[other] = None
-            if state.window is not window:
-                state.window.elapse(now_us, not was_out)
-        elif now_us - window.elapsed_us >= params.uptime_step_us:
-            window.elapse(now_us, not was_out)
-            if state.window is not window:
-                state.window.elapse(now_us, not was_out)
-        window.observe(obs, blame)
-        if state.window is not window:
-            state.window.observe(obs, blame)
-        self._changed[cell] = None
-        self._models[state.endpoint.model].observed += 1.0
+        blame = self._update_belief(state, outcome, failure_rate, now_us)
+        self._keep_history(state, cell, obs, blame, was_out=was_out)
         # Sessions.
         log_ttft: float | None = None
         ttft_us = obs.ttft_us
@@ -309,6 +279,50 @@ class Router:
         self._queue(state)
         if not state.refresh_due_us:
             self._schedule(state, now_us)
+
+    def _update_belief(self, state: EndpointState, outcome: Outcome, failure_rate: float, now_us: int) -> float:
+        """Update the endpoint's belief; returns the share of a failure that no outage explains."""
+        params = self._params
+        if outcome is Outcome.SUCCESS and state.belief <= params.belief_floor:
+            # The usual case: nothing to learn but that all is still well.
+            if state.limit < params.concurrency_limit:
+                self._learn_limit(state, outcome, now_us)
+            state.belief_us = now_us
+            return 1.0
+        belief = compute_updated_belief(state.get_belief(now_us, params), outcome, failure_rate, params)
+        state.belief = belief
+        state.belief_us = now_us
+        state.suspect = belief > params.belief_suspect
+        self._learn_limit(state, outcome, now_us)
+        return 0.0 if outcome is Outcome.REFUSED_US else 1.0 - belief
+
+    def _keep_history(
+        self, state: EndpointState, cell: CellState, obs: Observation, blame: float, *, was_out: bool
+    ) -> None:
+        """Account uptime since the last observation, as believed then, and add this one to the windows."""
+        now_us, params = obs.at_us, self._params
+        window = cell.window
+        if window is None:
+            window = cell.window = Window()
+            self._share_window(state, cell)
+        whole = state.window
+        if was_out != (state.belief > params.belief_out):
+            # It went out or came back: for all its cells.
+            for other in state.cells.values():
+                if other.window is not None:
+                    other.window.elapse(now_us, not was_out)
+                    self._changed[other] = None
+            if whole is not window:
+                whole.elapse(now_us, not was_out)
+        elif now_us - window.elapsed_us >= params.uptime_step_us:
+            window.elapse(now_us, not was_out)
+            if whole is not window:
+                whole.elapse(now_us, not was_out)
+        window.observe(obs, blame)
+        if whole is not window:
+            whole.observe(obs, blame)
+        self._changed[cell] = None
+        self._models[state.endpoint.model].observed += 1.0
 
     def _share_window(self, state: EndpointState, cell: CellState) -> None:
         """Keep the endpoint's window the sum of its cells': the only one's own, or one beside them."""
@@ -389,7 +403,7 @@ class Router:
         state.in_flight = max(0, state.in_flight - 1)
 
     def first_token_us(self, endpoint_id: str, task: str) -> int:
-        """How long to wait for the first token: a multiple of the cell's p99, within bounds; a default while unknown."""
+        """How long to wait for the first token: a multiple of the cell's p99 within bounds, a default while unknown."""
         params = self._params
         cell = self._endpoints[endpoint_id].cells.get(self._get_task(task))
         window = None if cell is None else cell.window

@@ -2,11 +2,12 @@
 
 A *cell* has its window (history), its share of the gateway-wide session, and the *estimate* made from both:
 expected log TTFT, healthy success rate, uptime, honesty. An *endpoint* holds what concerns all its cells: outage
-belief, cooling, requests in flight and the concurrency limit learned from 429s. Its own window is the sum of its cells';
-while it has a single cell the two are the same object, so the common case pays once.
+belief, cooling, requests in flight and the concurrency limit learned from 429s. Its own window is the sum of its
+cells'; while it has a single cell the two are the same object, so the common case pays once.
 
-Priors are empirical Bayes: what nobody has measured is assumed to be like the model's endpoints that are measured (`Prior`), and
-that in turn starts from the defaults in params. A cell without much of its own borrows from its endpoint's other tasks.
+Priors are empirical Bayes: what nobody has measured is assumed to be like the measured endpoints of its model
+(`Prior`), and that in turn starts from the defaults in params. A cell without much of its own borrows from its
+endpoint's other tasks.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from providerrank.rules.metering import compute_honesty
 from providerrank.rules.params import Params
 from providerrank.rules.session import SessionCell, compute_blended_log, compute_blended_success
 from providerrank.rules.window import Window
-
 
 PRIOR_LOG_STEP = 0.1
 PRIOR_SUCCESS_STEP = 0.005

@@ -336,10 +336,10 @@ class Window:
         out._landmark_us = max(a._landmark_us, b._landmark_us)
         buckets: dict[int, float] = {}
         for part in (a, b):
-            steps = (part._landmark_us - out._landmark_us) // HALF_LIFE_US
+            steps = (part._landmark_us - out._landmark_us) // HALF_LIFE_US  # noqa: SLF001  # of its own class
             for name in _SUMS:
                 setattr(out, name, getattr(out, name) + math.ldexp(getattr(part, name), steps))
-            for index, mass in part._buckets.items():
+            for index, mass in part._buckets.items():  # noqa: SLF001  # of its own class
                 buckets[index] = buckets.get(index, 0.0) + math.ldexp(mass, steps)
         out._set_buckets({i: mass for i, mass in buckets.items() if mass > 0})
         return out

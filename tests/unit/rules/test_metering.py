@@ -23,8 +23,10 @@ def billed(tokens: int) -> Window:
 def test_billing_over_is_reported_with_its_figures() -> None:
     report = get_overbilling(CELL, billed(1_250))
     assert report is not None
-    assert (report.cell, report.ratio) == (CELL, pytest.approx(1.25))
-    assert (report.counted_tokens, report.billed_tokens) == (pytest.approx(10_000), pytest.approx(12_500))
+    assert report.cell == CELL
+    assert report.ratio == pytest.approx(1.25)
+    assert report.counted_tokens == pytest.approx(10_000)
+    assert report.billed_tokens == pytest.approx(12_500)
 
 
 def test_billing_within_the_tolerance_or_unknown_is_not() -> None:

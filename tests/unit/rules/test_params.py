@@ -27,6 +27,6 @@ def test_an_unknown_task_is_chat() -> None:
 
 
 def test_they_are_frozen_and_named() -> None:
-    assert params.VERSION == PARAMS.version
+    assert PARAMS.version == params.VERSION
     with pytest.raises(dataclasses.FrozenInstanceError):
         PARAMS.version = "2"  # type: ignore[misc]  # the point of the test

@@ -6,11 +6,11 @@ import random
 from dataclasses import replace
 
 import pytest
-from tests.unit.rules.market import CAP, S, T, Market, endpoint
 
 from providerrank.rules.cells import Cell, Price
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS
+from providerrank.rules.ranking import Weights
 from providerrank.rules.router import (
     Ask,
     Buyer,
@@ -24,8 +24,8 @@ from providerrank.rules.router import (
     UnknownModel,
     UnknownTier,
 )
-from providerrank.rules.ranking import Weights
 from providerrank.rules.window import Window
+from tests.unit.rules.market import CAP, Market, S, T, endpoint
 
 
 def row(market: Market, name: str, session: str | None = None, task: str = "chat", tier: str | None = None) -> Ranked:

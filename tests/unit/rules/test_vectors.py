@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.rules.market import S, T, Market
 
 from providerrank.rules import belief, metering, ranking, reputation, session
 from providerrank.rules.ask import EmptyPool, Preferences
-from providerrank.rules.cells import ASSUMED_FEATURES, Endpoint, Price
 from providerrank.rules.catalog import ModelRules, Tier
+from providerrank.rules.cells import ASSUMED_FEATURES, Endpoint, Price
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS
 from providerrank.rules.window import Window
+from tests.unit.rules.market import Market, S, T
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
 MODULES = (reputation, ranking, session, belief, metering)
@@ -28,7 +28,8 @@ Case = dict[str, Any]  # what JSON holds
 
 
 def get_rule(name: str) -> Callable[..., float]:
-    return next(getattr(module, name) for module in MODULES if hasattr(module, name))
+    rule: Callable[..., float] = next(getattr(module, name) for module in MODULES if hasattr(module, name))
+    return rule
 
 
 def get_price(usd: list[float] | None) -> Price | None:
@@ -42,6 +43,11 @@ def get_endpoint(case: Case) -> Endpoint:
     return Endpoint(f"{case['provider']}/{model}", model, price, case.get("context_window"), features)
 
 
+def get_rules(case: Case) -> ModelRules:
+    pin, fallbacks = tuple(case.get("pin", ())), tuple(case.get("fallback_models", ()))
+    return ModelRules(case["id"], pin=pin, pin_only=case.get("pin_only", False), fallback_models=fallbacks)
+
+
 def run_route(case: Case) -> object:
     weights = (
         (t, ranking.Weights(**t.pop("weights")) if "weights" in t else None) for t in map(dict, case.get("tiers", ()))
@@ -49,10 +55,7 @@ def run_route(case: Case) -> object:
     market = Market(
         *map(get_endpoint, case["endpoints"]),
         cap=get_price(case.get("cap_usd")),
-        models=tuple(
-            ModelRules(**{k: tuple(v) if isinstance(v, list) else v for k, v in m.items()})
-            for m in case.get("models", ())
-        ),
+        models=tuple(get_rules(m) for m in case.get("models", ())),
         tiers=tuple(Tier(**tier, weights=weight) for tier, weight in weights),
     )
     for event in case.get("history", ()):
@@ -106,7 +109,7 @@ def test_vector(file: str, rule: str, case: Case) -> None:
     if rule == "route":
         assert run_route(case["input"]) == expected
     elif rule == "window":
-        got, ranges = run_window(case["input"]), expected.pop("within")  # type: ignore[attr-defined,union-attr]  # of JSON
+        got, ranges = run_window(case["input"]), expected.pop("within")  # type: ignore[union-attr]  # of JSON
         assert isinstance(got, dict)
         for q, us in got.pop("within").items():
             assert us == pytest.approx(ranges[q], rel=0.0201)
