@@ -104,11 +104,15 @@ class Relay:
         self._rewriting = True
         can_prefill = "prefill" in endpoint.features and bool(self._content.text) and not self._reasoning.text
         if can_prefill:
-            self._echo = Echo(self._content.text)
             try:
-                return intake.continuation(upstream_model, self._content.text)
+                body = intake.continuation(upstream_model, self._content.text)
             except ValueError:  # a prompt of token ids or a list of prompts: nothing to append text to
                 pass
+            else:
+                self._echo = Echo(self._content.text)
+                self._content.resume()
+                self._reasoning.resume()
+                return body
         self._echo = None
         self._content.restart()
         self._reasoning.restart()
@@ -249,20 +253,22 @@ class Relay:
                 raise Broken("the new answer is shorter than what was delivered", diverged=True)
             if self._echo is not None:
                 new_content += self._echo.flush()
-        if new_content:
-            self._content.deliver(new_content)
-        if new_reasoning:
-            self._reasoning.deliver(new_reasoning)
         if new_content or new_reasoning or finish is not None or self.sealed:
-            self.content_events += 1
-            self._held.append(
-                rewrite_event(
+            try:
+                rewritten = rewrite_event(
                     payload,
                     event_id=self._first_id,
                     content=new_content if content or new_content else None,
                     reasoning=new_reasoning if reasoning else None,
                 )
-            )
+            except Malformed as error:
+                raise Broken(str(error)) from None
+            self.content_events += 1
+            self._held.append(rewritten)
+            if new_content:
+                self._content.deliver(new_content)
+            if new_reasoning:
+                self._reasoning.deliver(new_reasoning)
 
     def _match(self, content: str, reasoning: str) -> tuple[str, str]:
         """What of an event's text the client does not have yet."""
@@ -270,9 +276,12 @@ class Relay:
             new_reasoning = self._reasoning.match(reasoning) if reasoning else ""
             if self._echo is not None:
                 return self._echo.match(content), new_reasoning
-            return self._content.match(content) if content else "", new_reasoning
+            new_content = self._content.match(content) if content else ""
         except Diverged:
             raise Broken("the new answer differs from what was delivered", diverged=True) from None
+        if (new_content and self._reasoning.matching) or (new_reasoning and self._content.matching):
+            raise Broken("the new answer goes on where the delivered one had not got to", diverged=True)
+        return new_content, new_reasoning
 
 
 def is_event_stream(headers: dict[bytes, bytes]) -> bool:

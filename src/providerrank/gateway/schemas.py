@@ -22,8 +22,9 @@ def _compile(schema: bytes) -> jsonschema_rs.Validator | None:
     import jsonschema_rs
 
     try:
-        return jsonschema_rs.validator_for(_any.decode(schema))
-    except (ValueError, msgspec.MsgspecError):
+        # Offline: a schema is a stranger's words, and a reference in it must not make us fetch anything.
+        return jsonschema_rs.validator_for(_any.decode(schema), offline=True)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         return None  # the request's own mistake: for the endpoint to refuse
 
 

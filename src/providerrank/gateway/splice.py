@@ -53,6 +53,10 @@ class Channel:
         """A new stream begins, which must repeat everything."""
         self._pending = self.text or None
 
+    def resume(self) -> None:
+        """A new stream begins, which goes on where this one stopped."""
+        self._pending = None
+
     def match(self, text: str) -> str:
         """The part of ``text`` that is new. Raises Diverged where it contradicts what was delivered."""
         pending = self._pending

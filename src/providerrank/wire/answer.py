@@ -10,7 +10,10 @@ from providerrank.wire.errors import Malformed
 from providerrank.wire.raw import Raw, shorten
 
 _encoder = msgspec.json.Encoder()
-_any = msgspec.json.Decoder()
+
+
+MAX_TOKENS = 1_000_000_000
+"""Of one request; a larger count is a mistake or a lie."""
 
 
 class Usage(msgspec.Struct):
@@ -18,6 +21,13 @@ class Usage(msgspec.Struct):
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Drop a count that no answer can have: it is billed and summed."""
+        if self.prompt_tokens is not None and not 0 <= self.prompt_tokens <= MAX_TOKENS:
+            self.prompt_tokens = None
+        if self.completion_tokens is not None and not 0 <= self.completion_tokens <= MAX_TOKENS:
+            self.completion_tokens = None
 
 
 class _Message(msgspec.Struct):
@@ -155,36 +165,60 @@ def read_event(payload: bytes) -> StreamEvent:
         raise Malformed("a stream event is not a JSON event") from None
 
 
+# Only what is rewritten is decoded: the rest of an event may hold what JSON readers disagree on (numbers past a
+# float, bytes that are not UTF-8), and passes as it came.
+_fields = msgspec.json.Decoder(dict[str, Raw])
+_choices = msgspec.json.Decoder(list[dict[str, Raw]] | None)
+_delta = msgspec.json.Decoder(dict[str, Raw] | None)
+_NO_CHOICES = Raw(b"[]")
+_NULL = Raw(b"null")
+
+
 def rewrite_event(payload: bytes, *, event_id: str | None, content: str | None, reasoning: str | None) -> bytes:
     """A stream event of a continuing endpoint as part of the first one's stream: its id, and the text that is new.
 
-    ``content`` and ``reasoning`` replace the first choice's text; None leaves it as it is.
+    ``content`` and ``reasoning`` replace the first choice's text; None leaves it as it is. Raises Malformed where a
+    name in it is not text.
     """
-    event = _any.decode(payload)
+    try:
+        event = _fields.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Malformed("a stream event cannot be rewritten") from None
     if event_id is not None:
-        event["id"] = event_id
-    choices = event.get("choices")
+        event["id"] = _raw(event_id)
+    choices = _choices.decode(event.get("choices", _NO_CHOICES)) or []
     if choices:
         choice = choices[0]
-        delta = choice.get("delta")
+        delta = _delta.decode(choice.get("delta", _NULL))
         if delta is None:
             if content is not None:
-                choice["text"] = content
+                choice["text"] = _raw(content)
         else:
             delta.pop("role", None)
             if content is not None:
-                delta["content"] = content
+                delta["content"] = _raw(content)
             if reasoning is not None:
-                name = "reasoning_content" if "reasoning_content" in delta else "reasoning"
-                delta[name] = reasoning
+                # Some endpoints send both names, one as an alias of the other.
+                names = [name for name in ("reasoning_content", "reasoning") if name in delta]
+                for name in names or ["reasoning"]:
+                    delta[name] = _raw(reasoning)
+            choice["delta"] = _raw(delta)
+        event["choices"] = _raw(choices)
     return _encoder.encode(event)
+
+
+def _raw(value: object) -> Raw:
+    return Raw(_encoder.encode(value))
 
 
 def write_usage_event(template: bytes | None, prompt_tokens: int, completion_tokens: int) -> bytes:
     """The usage event an endpoint left out, in the shape of its own last event ``template``."""
     event: dict[str, object] = {}
     if template is not None:
-        decoded = _any.decode(template)
+        try:
+            decoded = _fields.decode(template)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            decoded = {}
         event = {k: decoded[k] for k in ("id", "object", "created", "model", "system_fingerprint") if k in decoded}
     event["choices"] = []
     event["usage"] = {

@@ -110,8 +110,7 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they arrived."""
-        if self._in_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -123,7 +122,8 @@ class RequestReader:
             if isinstance(cause, (TooLarge, BadHttp)):
                 raise cause from None
             raise BadHttp("the request is not valid HTTP/1.1") from None
-        if self._in_head and self._head_bytes > self._max_head:
+        if self._head_bytes > self._max_head:
+            # Of a head, or of trailers and chunk extensions, which nobody here reads.
             raise TooLarge(431, f"the request's head exceeds {self._max_head} bytes")
 
     # httptools calls these
@@ -134,9 +134,9 @@ class RequestReader:
         self._path += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header line."""
+        """One header line. A trailer is none: it comes after what it could change was decided."""
         name = name.lower()
-        if name not in self._headers:
+        if self._in_head and name not in self._headers:
             self._headers[name] = value
             if name.startswith(_MARKS):
                 self._marked = True
@@ -155,6 +155,7 @@ class RequestReader:
 
     def on_body(self, body: bytes) -> None:
         """Part of the body."""
+        self._head_bytes = 0
         self._size += len(body)
         if self._size > self._max_body:
             raise TooLarge(413, f"the request body exceeds {self._max_body} bytes")
@@ -223,8 +224,7 @@ class ResponseReader:
     def feed(self, data: bytes) -> None:
         """Take bytes as they arrived. Raises BadHttp where they are not an HTTP/1.1 response."""
         self.started = True
-        if self._in_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -236,7 +236,7 @@ class ResponseReader:
             raise cause from None
         if self._parts:
             self._flush()
-        if self._in_head and self._head_bytes > self._max_head:
+        if self._head_bytes > self._max_head:
             raise BadHttp(f"the response's head exceeds {self._max_head} bytes")
 
     def eof(self) -> bool:
@@ -250,7 +250,8 @@ class ResponseReader:
         self._interim = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.setdefault(name.lower(), value)
+        if self._in_head:
+            self._headers.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -280,6 +281,7 @@ class ResponseReader:
 
     def _flush(self) -> None:
         """One call for all the chunks of a read: a busy stream brings many at once."""
+        self._head_bytes = 0
         parts = self._parts
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from providerrank.rules.attempts import Fault, get_status_fault
-from providerrank.wire.raw import Raw, is_present, shorten
+from providerrank.wire.raw import Raw, is_present, shorten, starts_with
 
 _encoder = msgspec.json.Encoder()
 
@@ -23,12 +23,13 @@ class _ErrorBody(msgspec.Struct):
 
 class _ErrorReply(msgspec.Struct):
     error: _ErrorBody | str | None = None
-    message: str | None = None
+    message: Raw = Raw()
     detail: Raw = Raw()
     object: str | None = None
     code: str | int | None = None
 
 
+_words = msgspec.json.Decoder(str)
 _error_reply = msgspec.json.Decoder(_ErrorReply)
 
 CONTEXT_CODES = frozenset(
@@ -47,6 +48,8 @@ CONTEXT_WORDS = (
     "maximum number of tokens",
     "reduce the length",
     "longer than the model's",
+    "`inputs` tokens + `max_new_tokens` must be",  # text-generation-inference, Together
+    "`inputs` must have less than",
 )
 POLICY_CODES = frozenset(
     {"content_policy_violation", "content_filter", "responsibleaipolicyviolation", "moderation", "moderation_blocked",
@@ -134,9 +137,22 @@ def _read_error_body(body: bytes) -> tuple[str, str, str | None]:
         return error.message or "", chosen, param
     if isinstance(error, str):
         return error, "", None
-    if reply.message is not None:
-        return reply.message, reply.code.lower() if isinstance(reply.code, str) else "", None
-    return (bytes(reply.detail).decode("utf-8", "replace"), "", None) if is_present(reply.detail) else ("", "", None)
+    # Pydantic's list of mistakes stands in ``detail``, or (Mistral) in ``message``.
+    said = reply.message if is_present(reply.message) else reply.detail
+    code = reply.code.lower() if isinstance(reply.code, str) else ""
+    return _read_words(said), code, None
+
+
+def _read_words(said: Raw) -> str:
+    """A string, or any other value as it is written; empty where there is none."""
+    if not is_present(said):
+        return ""
+    if starts_with(said, b'"'):
+        try:
+            return _words.decode(said)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            pass
+    return bytes(said).decode("utf-8", "replace")
 
 
 class _OurError(msgspec.Struct):

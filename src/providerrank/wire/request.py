@@ -7,7 +7,7 @@ endpoint's own model name and without the fields that were meant for us (``model
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -34,23 +34,26 @@ _encoder = msgspec.json.Encoder()
 INCLUDE_USAGE = Raw(b'{"include_usage":true}')
 
 
+Usd = Annotated[float, msgspec.Meta(ge=0)]
+
+
 class MaxPrice(msgspec.Struct):
     """OpenRouter's ``provider.max_price``: USD per million tokens."""
 
-    prompt: float | None = None
-    completion: float | None = None
+    prompt: Usd | None = None
+    completion: Usd | None = None
 
 
 class ProviderObject(msgspec.Struct):
     """OpenRouter's ``provider`` object, the part that is about routing. Other keys are ignored."""
 
-    order: list[str] = []
-    only: list[str] = []
-    ignore: list[str] = []
+    order: list[str] | None = None
+    only: list[str] | None = None
+    ignore: list[str] | None = None
     sort: Literal["price", "throughput", "latency"] | None = None
     max_price: MaxPrice | None = None
-    allow_fallbacks: bool = True
-    require_parameters: bool = False
+    allow_fallbacks: bool | None = None
+    require_parameters: bool | None = None
 
 
 class _Format(msgspec.Struct):
@@ -114,11 +117,16 @@ class Intake:
         return _encoder.encode(fields)
 
     def continuation(self, upstream_model: str, delivered: str) -> bytes:
-        """The request that makes an endpoint go on after ``delivered``, by a final assistant message."""
+        """The request that makes an endpoint go on after ``delivered``, by a final assistant message.
+
+        Raises ValueError where the prompt is no text: token ids, or several prompts.
+        """
         fields = dict(self.fields)
         fields["model"] = Raw(_encoder.encode(upstream_model))
         fields["stream_options"] = INCLUDE_USAGE
         if self.api == TEXT_API:
+            if not starts_with(fields["prompt"], b'"'):
+                raise ValueError("nothing can be appended to a prompt that is not a string")
             prompt = _str.decode(fields["prompt"])
             fields["prompt"] = Raw(_encoder.encode(prompt + delivered))
         else:
@@ -142,7 +150,7 @@ T = TypeVar("T")
 def _typed(fields: dict[str, Raw], name: str, decoder: msgspec.json.Decoder[T], expected: str) -> T:
     try:
         return decoder.decode(fields[name])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         where = str(error).partition(" - at `$")[2].rstrip("`")
         raise BadRequest(f"'{name}{where}' is not {expected}", param=name, code="invalid_type") from None
 
@@ -231,17 +239,17 @@ def read_preferences(provider: ProviderObject) -> Preferences:
     max_price = None
     if cap is not None and (cap.prompt is not None or cap.completion is not None):
         max_price = Price.from_usd(
-            _UNLIMITED_USD if cap.prompt is None else cap.prompt,
-            _UNLIMITED_USD if cap.completion is None else cap.completion,
+            _UNLIMITED_USD if cap.prompt is None else min(cap.prompt, _UNLIMITED_USD),
+            _UNLIMITED_USD if cap.completion is None else min(cap.completion, _UNLIMITED_USD),
         )
     return Preferences(
-        order=tuple(provider.order),
-        only=tuple(provider.only),
-        ignore=tuple(provider.ignore),
+        order=tuple(provider.order or ()),
+        only=tuple(provider.only or ()),
+        ignore=tuple(provider.ignore or ()),
         sort=provider.sort,
         max_price=max_price,
-        allow_fallbacks=provider.allow_fallbacks,
-        require_parameters=provider.require_parameters,
+        allow_fallbacks=provider.allow_fallbacks is not False,
+        require_parameters=provider.require_parameters is True,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 MAX_US = 3_600_000_000
@@ -26,6 +27,8 @@ def read_retry_after_us(headers: dict[bytes, bytes], now_us: int) -> int | None:
         date = parsedate_to_datetime(value.decode("latin-1"))
     except ValueError:
         return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)  # HTTP knows no other zone, whatever is written
     return _bound(date.timestamp() * 1_000_000 - now_us)
 
 
