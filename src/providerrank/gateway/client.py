@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
+from providerrank.gateway.outbox import CLOSE
 from providerrank.wire.errors import BadHttp, TooLarge
 from providerrank.wire.http1 import CONTINUE, LAST_CHUNK, Request, RequestReader, write_chunk, write_head
 from providerrank.wire.refusal import write_error
@@ -133,7 +134,7 @@ class ClientConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close once what was written has been sent."""
         if self._transport is not None:
-            self._transport.close()
+            self._gateway.outbox.write(self._transport, CLOSE)
 
     def abort(self) -> None:
         """Close at once."""
@@ -184,7 +185,7 @@ class ClientConnection(asyncio.Protocol):
         if transport is None:
             return
         if not self._keep_alive:
-            transport.close()
+            self._gateway.outbox.write(transport, CLOSE)
             return
         reader = self._reader
         if reader.requests:
@@ -203,7 +204,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
-            self._transport.write(data)
+            self._gateway.outbox.write(self._transport, data)
 
     # ---- answers -------------------------------------------------------------------------------------------------
 
@@ -261,8 +262,7 @@ class ClientConnection(asyncio.Protocol):
 
     def send_stream(self, data: bytes) -> None:
         """More events."""
-        if self._transport is not None:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def end_stream(self, exchange: Exchange, data: bytes) -> None:
         """The last events."""

@@ -18,6 +18,7 @@ import msgspec
 
 from providerrank.gateway.client import ClientConnection
 from providerrank.gateway.exchange import Exchange
+from providerrank.gateway.outbox import Outbox
 from providerrank.gateway.settings import Clocks, GatewaySettings, Limits
 from providerrank.gateway.stats import Stats
 from providerrank.gateway.upstream import Pool, Target
@@ -66,6 +67,7 @@ class Gateway:
         self.loop: asyncio.AbstractEventLoop
         self._tls = tls
         self._on_attempt = on_attempt
+        self.outbox: Outbox
         self.pool: Pool
         self._server: asyncio.Server | None = None
         self._exchanges: set[Exchange] = set()
@@ -86,7 +88,8 @@ class Gateway:
     async def start(self) -> None:
         """Listen. Raises OSError where the address can not be had."""
         self.loop = asyncio.get_running_loop()
-        self.pool = Pool(self.loop, self.limits, self._tls)
+        self.outbox = Outbox(self.loop)
+        self.pool = Pool(self.loop, self.limits, self.outbox, self._tls)
         for upstream in self.settings.upstreams:
             endpoint_id = upstream.endpoint.id
             self.targets[endpoint_id] = self.pool.add(upstream, self.stats.add(endpoint_id))
@@ -124,6 +127,7 @@ class Gateway:
                 pass
         for connection in list(self._connections):
             connection.close()
+        self.outbox.flush()
         await asyncio.sleep(0)
         for connection in list(self._connections):
             connection.abort()

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from providerrank.gateway.outbox import Outbox
 from providerrank.gateway.pace import Pace
 from providerrank.gateway.settings import Limits, Upstream
 from providerrank.gateway.stats import EndpointStats
@@ -224,7 +225,7 @@ class UpstreamConnection(asyncio.Protocol):
         reader.reset()
         reader.on_head = sink.on_head
         reader.on_data = sink.on_data
-        self._transport.write(data)
+        self._pool.outbox.write(self._transport, data)
 
     def abort(self) -> None:
         """Close at once; nobody hears of it."""
@@ -292,7 +293,9 @@ class UpstreamConnection(asyncio.Protocol):
 class Pool:
     """All connections to all endpoints."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: Limits, outbox: Outbox, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.loop = loop
         self.limits = limits
         self._tls = tls
@@ -301,6 +304,7 @@ class Pool:
         self._now_s = loop.time()
         """As of the last sweep: fine enough for idle times."""
         self._closed = False
+        self.outbox = outbox
 
     def add(self, upstream: Upstream, stats: EndpointStats) -> Target:
         """An endpoint to be called."""
