@@ -11,7 +11,10 @@ from providerrank.apps import config as configuration
 from providerrank.apps.cli_options import ConfigOption
 from providerrank.apps.failures import DONE, USAGE
 from providerrank.apps.init import Addresses, Draft, FileIsThere, build_text, write
-from providerrank.apps.init_questions import ask_for_endpoints
+from providerrank.apps.init_questions import Ask, ask_for_endpoints
+
+ask: Ask = input
+"""How a question is put; tests put theirs here."""
 
 
 def init(  # noqa: PLR0913 - one option for each thing a file needs
@@ -76,7 +79,7 @@ def init(  # noqa: PLR0913 - one option for each thing a file needs
             options = ", ".join("--" + name.replace("_", "-") for name in draft.get_missing())
             print(f"providerrank init: nobody is here to ask, so {options} must be given.", file=sys.stderr)
             return USAGE
-        endpoints = ask_for_endpoints(draft)
+        endpoints = ask_for_endpoints(draft, ask)
     write(path, build_text(tuple(endpoints), Addresses(listen, admin, client_key_env)), force=force)
     print(f"{path} is written. Next:")
     for name in dict.fromkeys([*(one.key_variable for one in endpoints), client_key_env]):

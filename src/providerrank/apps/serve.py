@@ -45,13 +45,10 @@ class Service:
         self.catalog = catalog
         self.router = router
         self.gateway = Gateway(compose.build_settings(loaded), router)
+        self.url = ""
+        """The data plane's address, without a path; empty until it listens."""
         self.admin_url = ""
         """Empty until the admin port is open."""
-
-    @property
-    def url(self) -> str:
-        """The data plane's address, without a path."""
-        return _format_url(self.gateway.settings.host, self.gateway.port)
 
     async def listen(self) -> None:
         """Open the data port. Raises ``CannotListen``."""
@@ -59,6 +56,7 @@ class Service:
             await self.gateway.start()
         except OSError as error:
             raise CannotListen("listen", self.loaded.config.gateway.listen, _describe(error)) from None
+        self.url = _format_url(self.gateway.settings.host, self.gateway.port)
 
     async def drain(self) -> None:
         """Take no more requests and let those under way end; once."""
