@@ -68,7 +68,6 @@ async def read_ranking(loaded: Loaded, model: str, task: str, tier: str | None) 
 
     windows = await compose.read_windows(loaded)
     catalog = compose.build_catalog(loaded.config)
-    by_cell = dict(windows)
     sources = AdminSources(
         catalog=catalog,
         router=Router(catalog, random.Random(), windows=windows),
@@ -76,7 +75,6 @@ async def read_ranking(loaded: Loaded, model: str, task: str, tier: str | None) 
         is_listening=lambda: False,
         now_us=lambda: time.time_ns() // 1000,
         version=VERSION,
-        get_window=by_cell.get,
     )
     try:
         return AdminReader(sources).get_ranking(model, task, tier)
