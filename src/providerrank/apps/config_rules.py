@@ -274,8 +274,9 @@ class _Rules:
         for number, name in enumerate(model.fallback_models):
             where = (*path, "fallback_models", number)
             if self.aliases.get(name, name) not in self.served:
-                known = [known for known in (*self.served, *self.aliases) if known != model.id]
-                self.say(where, f"is {show(name)}, which no endpoint serves: {_suggest(name, known)}, or remove it.")
+                known = [one for one in (*self.served, *self.aliases) if self.aliases.get(one, one) != model.id]
+                remedy = f"{_suggest(name, known)}, or remove it" if known else "add an endpoint with it, or remove it"
+                self.say(where, f"is {show(name)}, which no endpoint serves: {remedy}.")
             elif name in model.fallback_models[:number]:
                 self.say(where, f"is {show(name)} for the second time: keep the first.")
 
@@ -414,7 +415,7 @@ class _Rules:
             self.say(path, f"needs the environment variable {name}, which is empty: export {name}=… and start again.")
         elif not value:
             self.say(path, 'is empty: write "env:NAME", with the variable that holds it, or remove the key.')
-        elif not value.isascii() or not value.isprintable() or " " in value:
+        elif not address and (not value.isascii() or not value.isprintable() or " " in value):
             where = f"what the environment variable {name} holds" if name else "what is written here"
             self.say(path, f"cannot be sent as a key: {where} has a blank, a line break or a letter outside ASCII.")
         else:

@@ -319,6 +319,11 @@ MISTAKES = [
         '15: models[0].fallback_models[0] is "qwenn", which no endpoint serves: the nearest is "qwen", or remove it.',
     ),
     (
+        "fallback model where there is no other",
+        MINIMAL + '[[models]]\nid = "llama"\naliases = ["default"]\nfallback_models = ["qwen"]\n',
+        '10: models[0].fallback_models[0] is "qwen", which no endpoint serves: add an endpoint with it, or remove it.',
+    ),
+    (
         "fallback model named twice",
         MINIMAL + OTHER + '[[models]]\nid = "llama"\nfallback_models = ["qwen", "qwen"]\n',
         '15: models[0].fallback_models[1] is "qwen" for the second time: keep the first.',
