@@ -211,7 +211,10 @@ class Plan:
         composite = standing.composite
         own = None if self._overlay is None else self._overlay.get(standing.cell)
         if own is not None:
-            composite = self.view(stage.board, standing, now_us).composite
+            board = stage.board
+            log_ttft, success = self._blend(standing.cell, own, now_us)
+            reputation = board.compute_reputation(board.compute_latency(log_ttft), success, standing.cell.uptime)
+            composite = board.compute_composite(standing, reputation)
         elif not state.suspect:
             return composite
         belief = self._get_belief(standing, now_us)
@@ -227,19 +230,26 @@ class Plan:
 
     def view(self, board: Board, standing: Standing, now_us: int) -> View:
         """One endpoint as this named session sees it: its own observations blended over everyone's."""
-        cell, params = standing.cell, self._params
-        success, log_ttft = cell.success, cell.log_ttft
+        cell = standing.cell
         own = None if self._overlay is None else self._overlay.get(cell)
+        log_ttft, success = cell.log_ttft, cell.success
         if own is not None:
-            decay = compute_session_decay(now_us - own.at_us, params)
-            worth = min(params.history_prior_requests, cell.evidence + params.prior_success_requests)
-            success = compute_blended_success(success, worth, own.requests * decay, own.failures * decay)
-            if own.timed:
-                log_ttft = compute_blended_log(log_ttft, cell.mean, worth, own.log_sum / own.timed, own.timed * decay)
+            log_ttft, success = self._blend(cell, own, now_us)
         latency = board.compute_latency(log_ttft)
         reputation = board.compute_reputation(latency, success, cell.uptime)
         composite = board.compute_composite(standing, reputation)
         return View(log_ttft, success, latency, reputation, composite, self._get_belief(standing, now_us))
+
+    def _blend(self, cell: CellState, own: SessionCell, now_us: int) -> tuple[float, float]:
+        """Log TTFT and success rate of a cell, moved by what this session saw of it."""
+        params = self._params
+        decay = compute_session_decay(now_us - own.at_us, params)
+        worth = min(params.history_prior_requests, cell.evidence + params.prior_success_requests)
+        success = compute_blended_success(cell.success, worth, own.requests * decay, own.failures * decay)
+        if not own.timed:
+            return cell.log_ttft, success
+        seen = own.log_sum / own.timed
+        return compute_blended_log(cell.log_ttft, cell.mean, worth, seen, own.timed * decay), success
 
     # Choosing
 

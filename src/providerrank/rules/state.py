@@ -18,7 +18,7 @@ from providerrank.rules.belief import compute_belief
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.metering import compute_honesty
 from providerrank.rules.params import Params
-from providerrank.rules.session import SessionCell, compute_blended_log, compute_blended_success
+from providerrank.rules.session import SessionCell
 from providerrank.rules.window import Window
 
 PRIOR_LOG_STEP = 0.1
@@ -168,23 +168,13 @@ class CellState:
         success = prior.success
         worth, worth_timed, evidence = params.prior_success_requests, params.prior_ttft_requests, 0.0
         own, whole = self.window, self.endpoint.window
-        for window in (own,) if own is whole else (whole, own):
-            if window is None:
-                continue
+        if whole is not own:
             # Each level is shrunk towards the one before: model, endpoint, cell.
-            if evidence:
-                worth = min(worth + evidence, params.borrowed_requests)
-                worth_timed = min(worth_timed + evidence, params.borrowed_requests)
-            successes, failures, timed, measure, own_mean, up, down, counted, billed = window.get_figures(now_us)
-            evidence = successes + failures
-            success = (worth * success + successes) / (worth + evidence)
-            if timed:
-                log_ttft = (timed * measure + worth_timed * log_ttft) / (timed + worth_timed)
-                mean = own_mean
-            up += params.prior_uptime_us
-            self.uptime = up / (up + down)
-            self.honesty = compute_honesty(counted, billed, params) if billed > counted else 1.0
+            log_ttft, mean, success, evidence = self._read(whole, now_us, params, log_ttft, success, worth_timed, worth)
+            worth = min(worth + evidence, params.borrowed_requests)
+            worth_timed = min(worth_timed + evidence, params.borrowed_requests)
         if own is not None:
+            log_ttft, mean, success, evidence = self._read(own, now_us, params, log_ttft, success, worth_timed, worth)
             weight = evidence / (evidence + PRIOR_EVIDENCE)
             if (
                 abs(weight * log_ttft - self.prior_log) > PRIOR_LOG_STEP / 5
@@ -193,14 +183,43 @@ class CellState:
                 prior.replace(self, weight, success, log_ttft)
         session = self.session
         if session is not None:
+            # compute_blended_success and compute_blended_log, written out: this is the hot path.
             elapsed_us = now_us - session.at_us
             decay = 2.0 ** (-elapsed_us / params.session_half_life_us) if elapsed_us > 0 else 1.0
             worth = min(params.history_prior_requests, evidence + worth)
-            success = compute_blended_success(success, worth, session.requests * decay, session.failures * decay)
+            seen = session.requests * decay
+            success = (worth * success + seen - session.failures * decay) / (worth + seen)
             timed = session.timed
             if timed:
-                log_ttft = compute_blended_log(log_ttft, mean, worth, session.log_sum / timed, timed * decay)
-        self.log_ttft, self.mean, self.success, self.evidence = log_ttft, mean, success, evidence
+                weight = timed * decay / (timed * decay + worth)
+                log_ttft += weight * (session.log_sum / timed - mean)
+        self.log_ttft = log_ttft
+        self.mean = mean
+        self.success = success
+        self.evidence = evidence
+
+    def _read(
+        self,
+        window: Window,
+        now_us: int,
+        params: Params,
+        log_ttft: float,
+        success: float,
+        worth_timed: float,
+        worth: float,
+    ) -> tuple[float, float, float, float]:
+        """Read a window against its priors: log TTFT, mean of log TTFT, success rate, evidence."""
+        successes, failures, timed, measure, mean, up, down, counted, billed = window.get_figures(now_us)
+        evidence = successes + failures
+        success = (worth * success + successes) / (worth + evidence)
+        if timed:
+            log_ttft = (timed * measure + worth_timed * log_ttft) / (timed + worth_timed)
+        else:
+            mean = log_ttft
+        up += params.prior_uptime_us
+        self.uptime = up / (up + down)
+        self.honesty = compute_honesty(counted, billed, params) if billed > counted else 1.0
+        return log_ttft, mean, success, evidence
 
 
 class Standing:

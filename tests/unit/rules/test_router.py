@@ -136,6 +136,18 @@ def test_a_failed_try_sends_it_away_again() -> None:
     assert market.walk() == ["b", "c"]
 
 
+def test_a_suspect_whose_lead_is_less_than_a_try_costs_waits() -> None:
+    market = Market(endpoint("a", 0.9), endpoint("b", 1.05))
+    market.see("a", times=30)
+    market.see("b", times=30)
+    assert market.walk()[0] == "a"
+    market.fail("a", 3)
+    market.wait(35)
+    assert market.walk()[0] == "b"
+    market.wait(60)
+    assert market.walk()[0] == "a"
+
+
 def test_a_try_nobody_can_judge_frees_the_next_one() -> None:
     market = three()
     market.fail("a", 3)
