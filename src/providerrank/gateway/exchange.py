@@ -307,7 +307,7 @@ class Exchange:
             if machine.committed and not self._resuming:
                 machine.progress(now)
             self._flush(relay, now)
-            if relay.finished and self._finished_us is None:
+            if relay.finished and self._finished_us is None and self._intake.choices:
                 self._finished_us = now
         elif seen is Seen.HELD:
             machine.progress(now)
@@ -438,6 +438,8 @@ class Exchange:
         self._error_since_us = None
         data = target.write_request(self._intake.api, self._extra, body, relay is not None)
         self._call = call = Call(gateway.pool, target, data, self)
+        if self._paused:
+            call.pause()
         if call.start():
             self._machine.connected(gateway.now_us())
 

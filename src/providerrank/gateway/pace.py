@@ -1,7 +1,7 @@
 """How long an endpoint takes to write, so that a silent one is told from a slow one.
 
-An answer that is not streamed says nothing until it is whole. Its first-token clock therefore allows for
-the writing too: the tokens asked for, at the pace this endpoint was seen to write, with a margin.
+An answer that is not streamed says nothing until it is whole. Its first-token clock therefore allows for the
+writing too: as TCP does for a round trip, the usual time and four times its usual deviation, twice over.
 """
 
 from __future__ import annotations
@@ -9,40 +9,46 @@ from __future__ import annotations
 SLOW_US_PER_TOKEN = 20_000
 """Before anything was seen: 50 tokens a second, slower than nine in ten hosted endpoints."""
 
-MARGIN = 3.0
-"""A busy endpoint writes this much slower than usual and is still alive."""
+SMOOTHING = 0.125
+"""Weight of the newest answer in the running means (RFC 6298's alpha)."""
 
-SMOOTHING = 0.1
-"""Weight of the newest answer in the running means: about the last twenty count."""
+DEVIATIONS = 4.0
+"""RFC 6298's K."""
 
-TYPICAL_FACTOR = 4.0
-"""An answer without a limit may be this much longer than the usual one."""
+MARGIN = 2.0
+"""A busy endpoint writes half as fast as usual and is still alive."""
+
+USUAL_SHARE = 4.0
+"""Answers are usually this much shorter than the limit their request sets."""
+
+MAX_STRETCH = 4.0
+"""A request for an unusually long answer gets at most this much more time."""
 
 
 class Pace:
-    """Running means of one endpoint's writing speed and answer length."""
+    """Running means of how long one endpoint's answers take and how long they are."""
 
-    __slots__ = ("tokens", "us_per_token")
+    __slots__ = ("_deviation_us", "_mean_us", "_tokens")
 
     def __init__(self) -> None:
-        self.us_per_token: float | None = None
-        self.tokens = 0.0
+        self._mean_us: float | None = None
+        self._deviation_us = 0.0
+        self._tokens = 0.0
 
     def observe(self, writing_us: int, tokens: int) -> None:
         """One whole answer: ``writing_us`` from its first content (or, not streamed, from its start) to its end."""
-        if tokens < 1:
+        if self._mean_us is None:
+            self._mean_us, self._deviation_us, self._tokens = float(writing_us), writing_us / 2, float(tokens)
             return
-        pace = writing_us / tokens
-        if self.us_per_token is None:
-            self.us_per_token, self.tokens = pace, float(tokens)
-        else:
-            self.us_per_token += SMOOTHING * (pace - self.us_per_token)
-            self.tokens += SMOOTHING * (tokens - self.tokens)
+        error = writing_us - self._mean_us
+        self._deviation_us += SMOOTHING * (abs(error) - self._deviation_us)
+        self._mean_us += SMOOTHING * error
+        self._tokens += SMOOTHING * (tokens - self._tokens)
 
     def allow_us(self, limit: int | None, unknown_us: int) -> int:
-        """Time to write an answer of at most ``limit`` tokens; ``unknown_us`` where nothing is known of length or pace."""
-        if self.us_per_token is None:
+        """Time to write an answer of at most ``limit`` tokens; ``unknown_us`` where no answer was seen yet."""
+        if self._mean_us is None:
             return max(unknown_us, (limit or 0) * SLOW_US_PER_TOKEN)
-        usual = TYPICAL_FACTOR * self.tokens
-        tokens = usual if limit is None else min(float(limit), max(usual, 256.0))
-        return int(MARGIN * tokens * self.us_per_token)
+        usual = MARGIN * (self._mean_us + DEVIATIONS * self._deviation_us)
+        stretch = 1.0 if limit is None else limit / (USUAL_SHARE * max(self._tokens, 1.0))
+        return int(usual * min(max(stretch, 1.0), MAX_STRETCH))

@@ -51,7 +51,7 @@ class Broken(Exception):
 class Relay:
     """The state of one streamed answer across its attempts. ``take_output`` is what the client gets next."""
 
-    __slots__ = ("_content", "_echo", "_finish", "_first_id", "_held", "_intake", "_last", "_reader", "_reasoning", "_rewriting", "_wrote_usage",
+    __slots__ = ("_content", "_echo", "_finish", "_finishes", "_first_id", "_held", "_intake", "_last", "_reader", "_reasoning", "_rewriting", "_wrote_usage",
                  "bad_events", "content_events", "delivered_content", "finished", "sealed", "usage")  # fmt: skip
 
     def __init__(self, intake: Intake) -> None:
@@ -66,8 +66,9 @@ class Relay:
         self._last: bytes | None = None
         self._wrote_usage = False
         self._finish = ""
+        self._finishes = 0
         self.finished = False
-        """A finish reason was seen."""
+        """Every choice asked for has its finish reason."""
         self.sealed = intake.seals
         """Something was delivered that no other endpoint can continue."""
         self.bad_events = 0
@@ -97,13 +98,18 @@ class Relay:
         self.bad_events = 0
         self.usage = None
         self.finished = False
+        self._finishes = 0
         self._held.clear()
         intake = self._intake
         if not self.delivered_content:
             return intake.body(upstream_model)
         self._rewriting = True
-        can_prefill = "prefill" in endpoint.features and bool(self._content.text) and not self._reasoning.text
-        if can_prefill:
+        if (
+            "prefill" in endpoint.features
+            and self._content.text
+            and not self._reasoning.text
+            and not intake.is_constrained
+        ):
             try:
                 body = intake.continuation(upstream_model, self._content.text)
             except ValueError:  # a prompt of token ids or a list of prompts: nothing to append text to
@@ -224,7 +230,8 @@ class Relay:
     def _take_finish(self, reason: str) -> None:
         if reason == "error":
             raise Broken("finish reason 'error'")
-        self.finished = True
+        self._finishes += 1
+        self.finished = self._finishes >= self._intake.choices
         self._finish = reason
 
     def _pass_extra(self, payload: bytes, event: StreamEvent) -> None:

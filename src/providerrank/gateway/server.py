@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from urllib.parse import unquote
 
 import msgspec
 
@@ -226,6 +227,13 @@ class Gateway:
             client.send_simple(200, self._list_models())
             self.stats.count_request("models", 200)
             return
+        if refusal is None and path.startswith(b"/v1/models/") and request.method == b"GET":
+            name = unquote(path.removeprefix(b"/v1/models/").decode("latin-1"))
+            if self.router.resolve(name) is not None:
+                client.send_simple(200, _encoder.encode(_describe_model(name)))
+                self.stats.count_request("models", 200)
+                return
+            refusal = (404, str(UnknownModel(name, self.router.models())), "model_not_found")
         if refusal is None:
             shown = (clean_value(path) or b"this path").decode()
             if api is None:
@@ -347,6 +355,11 @@ class Gateway:
                 connection.abort()
             elif connection.is_idle and age > limits.keep_alive_us:
                 connection.close()
+
+
+def _describe_model(name: str) -> dict[str, object]:
+    """A model in OpenAI's shape."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "providerrank"}
 
 
 def _get_text(headers: dict[bytes, bytes], name: bytes) -> str | None:

@@ -88,7 +88,7 @@ class Target:
 class Call:
     """One request to one endpoint and its answer."""
 
-    __slots__ = ("_connection", "_data", "_fresh", "_pool", "_sink", "_task", "target")
+    __slots__ = ("_connection", "_data", "_fresh", "_paused", "_pool", "_sink", "_task", "target")
 
     def __init__(self, pool: Pool, target: Target, data: bytes, sink: Sink) -> None:
         self.target = target
@@ -98,6 +98,7 @@ class Call:
         self._connection: UpstreamConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._fresh = False
+        self._paused = False
 
     def start(self) -> bool:
         """Send on a kept connection (True), or on a new one (False; the sink is told when)."""
@@ -129,11 +130,13 @@ class Call:
 
     def pause(self) -> None:
         """The client does not keep up: read no more for now."""
+        self._paused = True
         if self._connection is not None:
             self._connection.pause()
 
     def resume(self) -> None:
         """The client keeps up again."""
+        self._paused = False
         if self._connection is not None:
             self._connection.resume()
 
@@ -163,6 +166,8 @@ class Call:
         sink = self._sink
         assert sink is not None
         connection.send(self, sink, self._data)
+        if self._paused:
+            connection.pause()
 
     # the connection calls these
 

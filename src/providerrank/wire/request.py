@@ -84,7 +84,7 @@ BYTES_PER_TOKEN = 4
 class Intake:
     """One API request, read as far as routing needs it."""
 
-    __slots__ = ("api", "features", "fields", "input_tokens", "model", "models", "output_tokens", "preferences", "schema",
+    __slots__ = ("api", "choices", "features", "fields", "input_tokens", "is_constrained", "model", "models", "output_tokens", "preferences", "schema",
                  "seals", "stream", "task", "wants_usage")  # fmt: skip
 
     def __init__(self, api: str, fields: dict[str, Raw], model: str) -> None:
@@ -101,6 +101,10 @@ class Intake:
         self.preferences: Preferences | None = None
         self.schema: bytes | None = None
         """The JSON schema the answer must obey, where the request set one."""
+        self.is_constrained = False
+        """The answer must follow a format, which an endpoint would begin anew after a prefill."""
+        self.choices = 1
+        """How many answers were asked for; 0: several, for a list of prompts."""
         self.seals = False
         """The answer can not be continued elsewhere once part of it is delivered (several choices, logprobs)."""
 
@@ -214,6 +218,7 @@ def _read_rest(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
         intake.task = TOOLS
     if "response_format" in fields:
         wanted = _typed(fields, "response_format", _format, "an object with a type")
+        intake.is_constrained = wanted is not None and wanted.type != "text"
         if wanted is not None and wanted.type == "json_schema":
             features.add("json_schema")
             if intake.task is CHAT:
@@ -223,7 +228,11 @@ def _read_rest(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
     if "logprobs" in fields and not is_null_or(fields["logprobs"], b"false", b"0"):
         features.add("logprobs")
         intake.seals = True
-    if "n" in fields and not is_null_or(fields["n"], b"1"):
+    if "n" in fields:
+        intake.choices = _typed(fields, "n", _int, "a whole number") or 1
+    if intake.api == TEXT_API and starts_with(prompt, b"["):
+        intake.choices = 0
+    if intake.choices != 1:
         intake.seals = True
     if b'"image_url"' in bytes(prompt):
         features.add("vision")
