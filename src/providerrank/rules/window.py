@@ -44,6 +44,8 @@ _MIN_INDEX: Final = math.ceil(math.log(MIN_TTFT_US) * _INV_LOG_GAMMA)
 _MAX_INDEX: Final = math.ceil(math.log(MAX_TTFT_US) * _INV_LOG_GAMMA)
 _MIDDLE: Final = {i: 2 * GAMMA**i / (GAMMA + 1) for i in range(_MIN_INDEX, _MAX_INDEX + 1)}
 _LOG_MIDDLE: Final = {i: math.log(v) for i, v in _MIDDLE.items()}
+_MEDIAN_POWER: Final = PARAMS.ttft_median_power
+_TAIL_POWER: Final = PARAMS.ttft_tail_power
 _REBASE_HALF_LIVES: Final = 40
 """The landmark moves when the newest weight passes 2^40: sums keep a dozen digits for the oldest that matter."""
 _NEGLIGIBLE: Final = 1e-9
@@ -262,9 +264,7 @@ class Window:
             self._successes * scale,
             self._failures * scale,
             self._timed * scale,
-            PARAMS.ttft_median_power * _LOG_MIDDLE[median] + PARAMS.ttft_tail_power * _LOG_MIDDLE[tail]
-            if median
-            else 0.0,
+            _MEDIAN_POWER * _LOG_MIDDLE[median] + _TAIL_POWER * _LOG_MIDDLE[tail] if median else 0.0,
             self._log / self._timed if median else 0.0,
             self._up_us * scale,
             self._down_us * scale,
@@ -304,7 +304,7 @@ class Window:
         median, tail, _ = self._place
         if not median:
             return None
-        return PARAMS.ttft_median_power * _LOG_MIDDLE[median] + PARAMS.ttft_tail_power * _LOG_MIDDLE[tail]
+        return _MEDIAN_POWER * _LOG_MIDDLE[median] + _TAIL_POWER * _LOG_MIDDLE[tail]
 
     @property
     def p99_us(self) -> int | None:
