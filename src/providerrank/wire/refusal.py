@@ -79,6 +79,7 @@ UNSUPPORTED_WORDS = (
     "not implemented",
     "not available for this model",
     "not enabled",
+    "choice requires --",  # vLLM started without its tool parser
 )
 FEATURE_WORDS = (
     ("json_schema", ("response_format", "json_schema", "structured output", "guided", "json mode")),

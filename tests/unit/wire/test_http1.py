@@ -1,0 +1,165 @@
+"""HTTP/1.1 beyond its vectors: what is told between messages, and what is written."""
+
+from __future__ import annotations
+
+import pytest
+
+from providerrank.wire.errors import BadHttp, TooLarge
+from providerrank.wire.http1 import RequestReader, ResponseReader, clean_value, write_chunk, write_head
+
+POST = b"POST / HTTP/1.1\r\n"
+
+
+def reader() -> RequestReader:
+    return RequestReader(1_024, 1_024)
+
+
+def test_a_client_that_waits_for_our_word_is_heard() -> None:
+    requests = reader()
+    requests.feed(POST + b"Content-Length: 2\r\nExpect: 100-Continue\r\n\r\n")
+    assert (requests.wants_continue, len(requests.requests)) == (True, 0)
+    requests.feed(b"hi")
+    assert (requests.wants_continue, len(requests.requests)) == (False, 1)
+    assert requests.requests[0].body == b"hi"
+
+
+def test_a_client_that_does_not_wait_needs_no_word() -> None:
+    requests = reader()
+    requests.feed(POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\nhi")
+    assert not requests.wants_continue
+
+
+def test_another_expectation_is_ignored() -> None:
+    requests = reader()
+    requests.feed(POST + b"Content-Length: 2\r\nExpect: miracles\r\n\r\n")
+    assert not requests.wants_continue
+
+
+def test_a_request_half_received_is_seen() -> None:
+    requests = reader()
+    seen = [requests.busy]
+    for data in (POST + b"Content-Length: 2\r\n", b"\r\nh", b"i"):
+        requests.feed(data)
+        seen.append(requests.busy)
+    assert seen == [False, True, True, False]
+
+
+def test_bounds_start_anew_with_each_request() -> None:
+    requests = RequestReader(64, 8)
+    for _ in range(10):
+        requests.feed(POST + b"Content-Length: 8\r\n\r\n01234567")
+        requests.feed(POST + b"Transfer-Encoding: chunked\r\n\r\n8\r\n01234567\r\n")
+        requests.feed(b"0\r\nX: y\r\n\r\n")
+    assert len(requests.requests) == 20
+    assert all(request.body == b"01234567" for request in requests.requests)
+
+
+def test_a_body_may_take_many_reads_past_the_bound_of_heads() -> None:
+    requests = RequestReader(64, 10_000)
+    requests.feed(POST + b"Content-Length: 10000\r\n\r\n")
+    for _ in range(1_000):
+        requests.feed(b"x" * 10)
+    assert len(requests.requests[0].body) == 10_000
+
+
+def test_what_is_refused_says_so() -> None:
+    with pytest.raises(TooLarge, match="the request body has 9 bytes; at most 8 are taken") as refused:
+        RequestReader(64, 8).feed(POST + b"Content-Length: 9\r\n\r\n")
+    assert refused.value.status == 413
+    with pytest.raises(TooLarge, match="head exceeds 64 bytes") as refused:
+        RequestReader(64, 8).feed(POST + b"X: " + b"x" * 64)
+    assert refused.value.status == 431
+    with pytest.raises(BadHttp, match="without Upgrade"):
+        reader().feed(POST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    with pytest.raises(BadHttp, match=r"not valid HTTP/1\.1"):
+        reader().feed(b"nonsense\r\n\r\n")
+
+
+def test_headers_worth_a_look_are_marked() -> None:
+    requests = reader()
+    requests.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nX-Request-Id: 1\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+    requests.feed(b"GET / HTTP/1.1\r\nTraceparent: 00\r\n\r\n")
+    assert [request.is_marked for request in requests.requests] == [False, True, False, True]
+
+
+class Answers:
+    """An upstream connection's reader and what it calls back, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, object]] = []
+        self.reader = ResponseReader(
+            lambda status, _: self.calls.append(("head", status)),
+            lambda data: self.calls.append(("data", data)),
+            lambda: self.calls.append(("end", self.reader.keep_alive)),
+        )
+
+
+def test_the_chunks_of_a_read_come_as_one() -> None:
+    answers = Answers()
+    answers.reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n")
+    answers.reader.feed(b"1\r\nc\r\n0\r\n\r\n")
+    assert answers.calls == [("head", 200), ("data", b"ab"), ("data", b"c"), ("end", True)]
+
+
+def test_how_far_an_answer_has_come() -> None:
+    answers = Answers().reader
+    assert (answers.started, answers.headers_seen, answers.eof()) == (False, False, False)
+    answers.feed(b"HTTP/1.1 200")
+    assert (answers.started, answers.headers_seen, answers.eof()) == (True, False, False)
+    answers.feed(b" OK\r\n\r\n")
+    assert (answers.started, answers.headers_seen, answers.eof()) == (True, True, True)
+    answers.reset()
+    assert (answers.started, answers.headers_seen, answers.eof()) == (False, False, False)
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 2", b"Transfer-Encoding: chunked"])
+def test_an_answer_with_an_end_of_its_own_is_cut_where_the_connection_ends(head: bytes) -> None:
+    answers = Answers().reader
+    answers.feed(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+    assert not answers.eof()
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+def test_an_answer_without_a_body_does_not_wait_for_the_connection_to_end(status: bytes) -> None:
+    answers = Answers()
+    answers.reader.feed(b"HTTP/1.1 " + status + b"\r\n\r\n")
+    assert answers.calls[-1][0] == "end"
+    assert not answers.reader.eof()
+
+
+def test_what_a_callback_raises_is_not_taken_for_bad_http() -> None:
+    def raise_it(status: int, headers: dict[bytes, bytes]) -> None:
+        raise LookupError(status, headers)
+
+    answers = ResponseReader(raise_it, lambda _: None, lambda: None)
+    with pytest.raises(LookupError):
+        answers.feed(b"HTTP/1.1 200 OK\r\n\r\n")
+
+
+def test_a_head_is_written() -> None:
+    assert write_head(429, [(b"Retry-After", b"1"), (b"X-A", b"")]) == (
+        b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nX-A: \r\n\r\n"
+    )
+    assert write_head(299, []) == b"HTTP/1.1 299 Status\r\n\r\n"
+
+
+def test_a_chunk_is_written() -> None:
+    assert write_chunk(b"0123456789") == b"a\r\n0123456789\r\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "clean"),
+    [
+        (b"abc 123 -_.", True),
+        (b"x" * 128, True),
+        (b"", False),
+        (b"x" * 129, False),
+        (b"a\tb", False),
+        (b"a\r\nb", False),
+        (b"a\0", False),
+        (b"\x7f", False),
+        ("é".encode(), False),
+    ],
+)
+def test_a_value_that_can_stand_in_a_header_of_ours(value: bytes, clean: bool) -> None:
+    assert clean_value(value) == (value if clean else None)
