@@ -76,7 +76,7 @@ class Exchange:
     """The life of one request. Also the sink of its live call."""
 
     __slots__ = ("_body", "_body_size", "_call", "_client", "_decoder", "_error_since_us", "_extra", "_finished_us", "_gateway", "_headers",
-                 "_intake", "_machine", "_paused", "_plan", "_relay", "_reported", "_session", "_status", "_streaming", "_timer",
+                 "_intake", "_machine", "_paused", "_plan", "_progressed", "_relay", "_reported", "_session", "_status", "_streaming", "_timer",
                  "endpoint_header", "held_body", "held_status", "request_id")  # fmt: skip
 
     def __init__(
@@ -110,6 +110,7 @@ class Exchange:
         self._reported = 0
         self._streaming = False
         self._paused = False
+        self._progressed = False
         self.endpoint_header = b""
         self.held_status = 502
         self.held_body = b""
@@ -145,7 +146,8 @@ class Exchange:
     def tick(self, now_us: int) -> None:
         """Time passed; called every few milliseconds while the exchange lives."""
         machine = self._machine
-        if self._paused:
+        if self._progressed or self._paused:
+            self._progressed = False
             # The client's slowness is not the endpoint's: only the request's own end counts.
             machine.progress(now_us)
         if self._finished_us is not None and now_us - self._finished_us > FINISH_GRACE_US:
@@ -155,6 +157,8 @@ class Exchange:
             self._drop_call()
             self._refused(now_us)
         elif now_us >= machine.due_us:
+            if self._relay is not None:
+                machine.sealed = self._relay.sealed
             action = machine.clock(now_us, self._get_silence_us)
             if action is not None:
                 self._drop_call()
@@ -294,45 +298,35 @@ class Exchange:
 
     def _stream(self, relay: Relay, data: bytes) -> None:
         """Bytes of a streamed answer."""
-        now = self._gateway.now_us()
-        machine = self._machine
         try:
             seen = relay.feed(data)
         except Broken as broken:
-            if machine.committed:
-                self._flush(relay, now)
+            if self._machine.committed:
+                self._flush(relay)
             self._break(Fault.DIVERGED if broken.diverged else Fault.CUT, broken.detail)
             return
         if seen is Seen.CONTENT:
-            if machine.committed and not self._resuming:
-                machine.progress(now)
-            self._flush(relay, now)
+            # Whether the stream moves is a matter for the next tick: no clock is read for each event.
+            self._progressed = True
+            self._flush(relay)
             if relay.finished and self._finished_us is None and self._intake.choices:
-                self._finished_us = now
-        elif seen is Seen.HELD:
-            machine.progress(now)
+                self._finished_us = self._gateway.now_us()
         elif seen is Seen.DONE:
-            self._flush(relay, now)
+            self._flush(relay)
             # The stream is over as far as the API goes; what follows is the end of the HTTP message.
             call, self._call = self._call, None
-            self._finish(now)
+            self._finish(self._gateway.now_us())
             if call is not None:
                 call.release()
 
-    @property
-    def _resuming(self) -> bool:
-        attempt = self._machine.attempt
-        return attempt is not None and attempt.resuming and attempt.first_content_us is None
-
-    def _flush(self, relay: Relay, now: int) -> None:
+    def _flush(self, relay: Relay) -> None:
         """Pass on what may go. The first content commits the exchange to this answer."""
-        machine = self._machine
-        if not relay.delivered_content or machine.attempt is None:
+        attempt = self._machine.attempt
+        if not relay.delivered_content or attempt is None:
             return
-        if machine.attempt.first_content_us is None:
-            machine.first_content(now)
-            self.endpoint_header = self._gateway.targets[machine.attempt.endpoint.id].header
-        machine.sealed = relay.sealed
+        if attempt.first_content_us is None:
+            self._machine.first_content(self._gateway.now_us())
+            self.endpoint_header = self._gateway.targets[attempt.endpoint.id].header
         out = relay.take_output()
         if not out:
             return
@@ -347,10 +341,10 @@ class Exchange:
             relay.close()
         except Broken as broken:
             if self._machine.committed:
-                self._flush(relay, now)
+                self._flush(relay)
             self._failed(now, Fault.DIVERGED if broken.diverged else Fault.CUT, detail=broken.detail)
             return
-        self._flush(relay, now)
+        self._flush(relay)
         self._finish(now)
 
     def _finish(self, now: int) -> None:
@@ -385,6 +379,8 @@ class Exchange:
         attempt = self._machine.attempt
         if attempt is None:
             return
+        if self._relay is not None:
+            self._machine.sealed = self._relay.sealed
         # Accounts first: where to go next is decided by what is known now, this failure included.
         attempt.fault, attempt.ended_us, attempt.status, attempt.detail = fault, now, status, detail
         self._account(attempt, attempt.outcome, now)

@@ -173,6 +173,14 @@ class Relay:
             except Malformed:
                 self.bad_events += 1
                 continue
+            text = event.plain_text
+            if text and not self._rewriting and self.delivered_content:
+                # All but the first and last events of most streams.
+                self._content.deliver(text)
+                self._held.append(payload)
+                self.content_events += 1
+                seen = Seen.CONTENT
+                continue
             if event.error is not None:
                 raise Broken(f"error event: {show(event.error)}")
             if event.usage is not None:
@@ -193,6 +201,9 @@ class Relay:
         """An event of the first attempt, passed on byte for byte."""
         counts = False
         for choice in choices:
+            if choice.finish_reason is not None:
+                self._take_finish(choice.finish_reason)  # first: where it says "error" nothing here is delivered
+                counts = True
             delta = choice.delta
             if delta is None:
                 if choice.text:
@@ -208,9 +219,6 @@ class Relay:
                 self._pass_more(delta)
             if choice.index:
                 self.sealed = True
-            if choice.finish_reason is not None:
-                self._take_finish(choice.finish_reason)
-                counts = True
         if counts:
             self.content_events += 1
             if not self.delivered_content:

@@ -153,6 +153,18 @@ class StreamEvent(msgspec.Struct):
     usage: Usage | None = None
     error: Any = None  # shapes differ; it is shown, never read
 
+    @property
+    def plain_text(self) -> str | None:
+        """The text of an event that is one piece of one answer and nothing else; None for any other event."""
+        choices = self.choices
+        if choices is None or len(choices) != 1 or self.usage is not None or self.error is not None:
+            return None
+        choice = choices[0]
+        delta = choice.delta
+        if delta is None or choice.index or choice.finish_reason is not None or delta.says_more:
+            return None
+        return delta.content
+
 
 _event = msgspec.json.Decoder(StreamEvent)
 

@@ -35,6 +35,11 @@ class EventReader:
             data = self._fold(data)
         if self._rest:
             data = self._rest + data
+        end = data.find(b"\n\n")
+        if end == len(data) - 2 and data.startswith(b"data: ") and data.find(b"\n", 0, end) < 0:
+            # One event and nothing else: what most reads of a paced stream bring.
+            self._rest = b""
+            return [data[6:end]]
         if data.endswith(b"\n\n"):
             self._rest = b""
             blocks = data.split(b"\n\n")
