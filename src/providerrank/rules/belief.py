@@ -5,7 +5,9 @@ belief ``b`` is the probability that it is out. An observation updates it by Bay
 
     failure:  odds * 0.85 / h            success:  odds * 0.15 / (1 - h)
 
-and between observations it returns to its floor of 0.01 with a half-life of 30 s, since outages end.
+and between observations it returns to its floor of 0.01 with a half-life of 30 s, since outages end. It is kept at
+0.8 or below: more failures tell more about now, nothing about how long it lasts, and from 0.8 an endpoint is due for a
+try after 20 s, whether three failures sent it away or thirty.
 
 So one failure of an endpoint that never fails is alarming and one of an endpoint that fails now and then is not;
 ``h`` is capped so that three failures in a row put *any* endpoint past 0.5, and a success or two bring it back.
@@ -15,6 +17,8 @@ an outage it counts as a success.
 """
 
 from __future__ import annotations
+
+import math
 
 from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS, Params
@@ -28,10 +32,16 @@ def compute_belief(belief: float, elapsed_us: int, params: Params = PARAMS) -> f
     return floor + (belief - floor) * float(2.0 ** (-elapsed_us / params.belief_half_life_us))
 
 
-def compute_updated_belief(belief: float, outcome: Outcome, failure_rate: float, params: Params = PARAMS) -> float:
-    """The belief after one observation of an endpoint whose healthy failure rate is ``failure_rate``."""
-    if outcome is Outcome.NOBODYS:
-        return belief
+def compute_out_until_us(belief: float, belief_us: int, params: Params = PARAMS) -> int:
+    """When an endpoint nobody hears of again stops being believed out; 0 for one that is not."""
+    if belief <= params.belief_out:
+        return 0
+    halvings = math.log2((belief - params.belief_floor) / (params.belief_out - params.belief_floor))
+    return belief_us + round(halvings * params.belief_half_life_us)
+
+
+def compute_posterior(belief: float, outcome: Outcome, failure_rate: float, params: Params = PARAMS) -> float:
+    """How likely this outcome makes it that the endpoint is out: of a failure, the share that an outage explains."""
     healthy = min(max(failure_rate, params.healthy_failure_min), params.healthy_failure_cap)
     out = params.out_failure_rate
     if outcome is Outcome.FAILURE:
@@ -43,4 +53,16 @@ def compute_updated_belief(belief: float, outcome: Outcome, failure_rate: float,
     else:
         ratio = (1.0 - out) / (1.0 - healthy)
     odds = belief / (1.0 - belief) * ratio
-    return min(max(odds / (1.0 + odds), params.belief_floor), params.belief_ceiling)
+    return odds / (1.0 + odds)
+
+
+def compute_bounded_belief(posterior: float, params: Params = PARAMS) -> float:
+    """The posterior as it is kept: between the floor and the ceiling."""
+    return min(max(posterior, params.belief_floor), params.belief_ceiling)
+
+
+def compute_updated_belief(belief: float, outcome: Outcome, failure_rate: float, params: Params = PARAMS) -> float:
+    """The belief after one observation of an endpoint whose healthy failure rate is ``failure_rate``."""
+    if outcome is Outcome.NOBODYS:
+        return belief
+    return compute_bounded_belief(compute_posterior(belief, outcome, failure_rate, params), params)

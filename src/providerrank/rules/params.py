@@ -84,6 +84,8 @@ class Params:
     """History's weight against the session's observations, when it has at least that much evidence."""
     refresh_us: int = 15 * SECOND_US
     """How often a standing moved by the session is revisited as the session fades: an eighth of its half-life."""
+    rescore_us: int = 20_000
+    """A well-known cell's successes within this time of its last estimate wait for the next: nobody ranks faster."""
     session_negligible_requests: float = 0.05
     """Session evidence below this no longer moves a score visibly (0.05 / 20 of the difference)."""
     max_sessions: int = 100_000
@@ -96,8 +98,8 @@ class Params:
     # Outage belief.
     belief_floor: float = 0.01
     """Share of time an endpoint is out, before any evidence: two nines, as openrouter_uptime's daily figures."""
-    belief_ceiling: float = 0.995
-    """No evidence makes an endpoint impossible to try again; the way back from here takes 30 s."""
+    belief_ceiling: float = 0.8
+    """However many failures, due for a try after 20 s without one: they tell of now, not of how long it will last."""
     belief_half_life_us: int = 30 * SECOND_US
     """Most blips of recorded endpoints are over within a minute."""
     belief_out: float = 0.5

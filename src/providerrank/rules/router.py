@@ -18,7 +18,12 @@ from functools import reduce
 from random import Random
 
 from providerrank.rules.ask import Ask, EmptyPool, Preferences, RoutingError, Sort, UnknownModel, UnknownTier
-from providerrank.rules.belief import compute_updated_belief
+from providerrank.rules.belief import (
+    compute_bounded_belief,
+    compute_out_until_us,
+    compute_posterior,
+    compute_updated_belief,
+)
 from providerrank.rules.board import Board, Terms
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import CHAT, Cell, Price
@@ -259,10 +264,11 @@ class Router:
         params, now_us = self._params, obs.at_us
         cell = self._get_cell(state, obs.task)
         # The belief first: what an outage explains is not held against the healthy rate.
+        out_until_us = compute_out_until_us(state.belief, state.belief_us, params)
         was_out = state.belief > params.belief_out
         failure_rate = 1.0 - cell.success
         blame = self._update_belief(state, outcome, failure_rate, now_us)
-        self._keep_history(state, cell, obs, blame, was_out=was_out)
+        self._keep_history(state, cell, obs, blame, was_out, out_until_us)
         # Sessions.
         log_ttft: float | None = None
         ttft_us = obs.ttft_us
@@ -276,6 +282,13 @@ class Router:
             own = self._sessions.touch(session, cell)
             own.belief = compute_updated_belief(own.get_belief(now_us, params), outcome, failure_rate, params)
             own.observe(obs, log_ttft, blame, params)
+        if (
+            outcome is Outcome.SUCCESS
+            and now_us - cell.estimated_us < params.rescore_us
+            and cell.evidence > params.history_prior_requests
+        ):
+            # One more success among many a second says nothing that can not wait for the next.
+            return
         self._queue(state)
         if not state.refresh_due_us:
             self._schedule(state, now_us)
@@ -289,17 +302,23 @@ class Router:
                 self._learn_limit(state, outcome, now_us)
             state.belief_us = now_us
             return 1.0
-        belief = compute_updated_belief(state.get_belief(now_us, params), outcome, failure_rate, params)
-        state.belief = belief
+        posterior = compute_posterior(state.get_belief(now_us, params), outcome, failure_rate, params)
+        belief = state.belief = compute_bounded_belief(posterior, params)
         state.belief_us = now_us
         state.suspect = belief > params.belief_suspect
         self._learn_limit(state, outcome, now_us)
-        return 0.0 if outcome is Outcome.REFUSED_US else 1.0 - belief
+        return 0.0 if outcome is Outcome.REFUSED_US else 1.0 - posterior
 
     def _keep_history(
-        self, state: EndpointState, cell: CellState, obs: Observation, blame: float, *, was_out: bool
+        self,
+        state: EndpointState,
+        cell: CellState,
+        obs: Observation,
+        blame: float,
+        was_out: bool,
+        out_until_us: int,
     ) -> None:
-        """Account uptime since the last observation, as believed then, and add this one to the windows."""
+        """Account uptime since the last observation, as believed meanwhile, and add this one to the windows."""
         now_us, params = obs.at_us, self._params
         window = cell.window
         if window is None:
@@ -310,14 +329,14 @@ class Router:
             # It went out or came back: for all its cells.
             for other in state.cells.values():
                 if other.window is not None:
-                    other.window.elapse(now_us, not was_out)
+                    _elapse(other.window, now_us, out_until_us)
                     self._changed[other] = None
             if whole is not window:
-                whole.elapse(now_us, not was_out)
+                _elapse(whole, now_us, out_until_us)
         elif now_us - window.elapsed_us >= params.uptime_step_us:
-            window.elapse(now_us, not was_out)
+            _elapse(window, now_us, out_until_us)
             if whole is not window:
-                whole.elapse(now_us, not was_out)
+                _elapse(whole, now_us, out_until_us)
         window.observe(obs, blame)
         if whole is not window:
             whole.observe(obs, blame)
@@ -481,6 +500,13 @@ class Router:
         else:
             cells = [cell for state in self._endpoints.values() for cell in state.cells.values()]
         return [(Cell(c.endpoint.id, c.task), c.window) for c in cells if c.window is not None]
+
+
+def _elapse(window: Window, now_us: int, out_until_us: int) -> None:
+    """Account the time since the window's last accounting: down while believed out, up from then on."""
+    if out_until_us:
+        window.elapse(min(now_us, out_until_us), False)
+    window.elapse(now_us, True)
 
 
 def _get_price(standing: Standing) -> float:

@@ -142,7 +142,7 @@ def test_a_suspect_whose_lead_is_less_than_a_try_costs_waits() -> None:
     market.see("b", times=30)
     assert market.walk()[0] == "a"
     market.fail("a", 3)
-    market.wait(35)
+    market.wait(21)
     assert market.walk()[0] == "b"
     market.wait(60)
     assert market.walk()[0] == "a"
@@ -261,13 +261,25 @@ def test_time_believed_out_is_downtime_for_every_cell() -> None:
     market = three()
     market.see("a", times=5, task="json")
     row(market, "a", task="tools")
-    market.fail("a", 3)
+    for _ in range(3):  # Each time down until it is due for a try, and that fails.
+        market.fail("a", 3)
+        market.wait(15)
+    market.fail("a", 1)
     market.wait(100)
     market.see("a", times=4)
     chat, json = row(market, "a"), row(market, "a", task="json")
-    assert chat.uptime == pytest.approx(1_803 / 1_903, abs=0.003)
-    assert json.uptime == pytest.approx(1_800 / 1_900, abs=0.003)
+    down_s = 3 * 15 + 20
+    assert chat.uptime == pytest.approx(1 - down_s / 1_960, abs=0.003)
+    assert json.uptime == pytest.approx(1 - down_s / 1_960, abs=0.003)
     assert row(market, "b").uptime == 1.0
+
+
+def test_an_endpoint_nobody_tries_is_not_down_for_longer_than_it_is_believed_out() -> None:
+    market = three()
+    market.fail("a", 3)
+    market.wait(3_600)
+    market.see("a")
+    assert row(market, "a").uptime > 1 - 30 / 3_600
 
 
 def test_a_named_session_sees_its_own_failures_first() -> None:
