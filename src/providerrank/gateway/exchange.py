@@ -354,7 +354,7 @@ class Exchange:
         assert relay is not None and attempt is not None
         self._finished_us = None
         self._machine.end(now)
-        counted = max(relay.output_text_bytes // BYTES_PER_TOKEN, 0)
+        counted = max(relay.written_bytes // BYTES_PER_TOKEN, 0)
         self._account_success(attempt, now, relay.usage, counted, None)
         self._client.end_stream(self, relay.write_end())
         self._close()

@@ -51,8 +51,8 @@ class Broken(Exception):
 class Relay:
     """The state of one streamed answer across its attempts. ``take_output`` is what the client gets next."""
 
-    __slots__ = ("_content", "_echo", "_finish", "_finishes", "_first_id", "_held", "_intake", "_last", "_reader", "_reasoning", "_rewriting", "_wrote_usage",
-                 "bad_events", "content_events", "delivered_content", "finished", "sealed", "usage")  # fmt: skip
+    __slots__ = ("_content", "_echo", "_finish", "_finishes", "_first_id", "_held", "_intake", "_last", "_prefilled_bytes",
+                 "_prefilled_tokens", "_reader", "_reasoning", "_rewriting", "_wrote_usage", "bad_events", "content_events", "delivered_content", "finished", "sealed", "usage")  # fmt: skip
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
@@ -64,6 +64,9 @@ class Relay:
         self._rewriting = False
         self._first_id: str | None = None
         self._last: bytes | None = None
+        self._prefilled_bytes = 0
+        self._prefilled_tokens = 0
+        """Of the answer, what the live attempt was given to go on from: not its own writing."""
         self._wrote_usage = False
         self._finish = ""
         self._finishes = 0
@@ -83,6 +86,11 @@ class Relay:
         return len(self._content.text.encode()) + len(self._reasoning.text.encode())
 
     @property
+    def written_bytes(self) -> int:
+        """The part of them that the live attempt has written, or repeated: what it can be expected to bill for."""
+        return self.output_text_bytes - self._prefilled_bytes
+
+    @property
     def text(self) -> str:
         """The text delivered so far."""
         return self._content.text
@@ -99,6 +107,7 @@ class Relay:
         self.usage = None
         self.finished = False
         self._finishes = 0
+        self._prefilled_bytes = self._prefilled_tokens = 0
         self._held.clear()
         intake = self._intake
         if not self.delivered_content:
@@ -116,6 +125,7 @@ class Relay:
                 pass
             else:
                 self._echo = Echo(self._content.text)
+                self._prefilled_bytes, self._prefilled_tokens = self.output_text_bytes, self._count_tokens()
                 self._content.resume()
                 self._reasoning.resume()
                 return body
@@ -156,10 +166,17 @@ class Relay:
         if self._intake.wants_usage and not self._wrote_usage:
             used = self.usage or Usage()
             prompt = self._intake.input_tokens if used.prompt_tokens is None else used.prompt_tokens
-            counted = max(self.content_events, self.output_text_bytes // BYTES_PER_TOKEN)
-            completion = counted if used.completion_tokens is None else used.completion_tokens
+            completion = self._count_tokens() if used.completion_tokens is None else used.completion_tokens
+            if used.prompt_tokens is not None:
+                prompt = max(0, prompt - self._prefilled_tokens)
+            if used.completion_tokens is not None:
+                completion += self._prefilled_tokens
             end = write_event(write_usage_event(self._last, prompt, completion)) + end
         return end
+
+    def _count_tokens(self) -> int:
+        """Tokens delivered so far, as well as can be told from outside: most endpoints send one an event."""
+        return max(self.content_events, self.output_text_bytes // BYTES_PER_TOKEN)
 
     def _take(self, payloads: list[bytes]) -> Seen:
         seen = Seen.NOTHING
@@ -247,7 +264,8 @@ class Relay:
         if event.usage is None:
             if not self._rewriting:
                 self._held.append(payload)
-        elif self._intake.wants_usage:
+        elif self._intake.wants_usage and not self._prefilled_tokens:
+            # (What an endpoint used to go on from a prefill is not what the answer took: ``write_end`` adds it up.)
             self._wrote_usage = True
             self._held.append(payload)
 
