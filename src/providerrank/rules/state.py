@@ -126,6 +126,7 @@ class CellState:
 
     __slots__ = (
         "endpoint",
+        "estimated_us",
         "evidence",
         "fresh",
         "honesty",
@@ -149,6 +150,8 @@ class CellState:
         self.window: Window | None = None
         self.session: SessionCell | None = None
         self.prior_weight = self.prior_success = self.prior_log = 0.0
+        self.estimated_us = 0
+        """When the estimate was made."""
         self.fresh = False
         """The estimate below is of the newest observation."""
         self.log_ttft, self.success = prior.log_ttft, prior.success
@@ -163,6 +166,7 @@ class CellState:
     def estimate(self, now_us: int, params: Params) -> None:
         """Bring the estimate up to date with window, session and priors."""
         self.fresh = True
+        self.estimated_us = now_us
         prior = self.prior
         log_ttft = mean = prior.log_ttft
         success = prior.success
