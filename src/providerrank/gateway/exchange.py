@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from providerrank.gateway.relay import Broken, Relay, Seen, is_event_stream, is_json
@@ -75,9 +77,22 @@ class Client(Protocol):
 class Exchange:
     """The life of one request. Also the sink of its live call."""
 
-    __slots__ = ("_body", "_body_size", "_call", "_client", "_decoder", "_error_since_us", "_extra", "_finished_us", "_gateway", "_headers",
-                 "_intake", "_machine", "_paused", "_plan", "_progressed", "_relay", "_reported", "_session", "_status", "_streaming", "_timer",
-                 "endpoint_header", "held_body", "held_status", "request_id")  # fmt: skip
+    # How it is at rest. Most requests never change most of these, so an exchange begins with none of its own.
+    _call: Call | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _status = 0
+    _headers: Mapping[bytes, bytes] = MappingProxyType({})
+    _body_size = 0
+    _decoder: zlib._Decompress | None = None
+    _error_since_us: int | None = None
+    _finished_us: int | None = None
+    _reported = 0
+    _streaming = False
+    _paused = False
+    _progressed = False
+    endpoint_header = b""
+    held_status = 502
+    held_body = b""
 
     def __init__(
         self,
@@ -92,28 +107,12 @@ class Exchange:
         self._gateway = gateway
         self._client = client
         self._intake = intake
-        self._plan = plan
         self._session = session
         self._extra = extra
         self.request_id = request_id
         self._machine = Attempts(plan, gateway.timing, gateway.jitter)
         self._relay = Relay(intake) if intake.stream else None
-        self._call: Call | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._status = 0
-        self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
-        self._body_size = 0
-        self._decoder: zlib._Decompress | None = None
-        self._error_since_us: int | None = None
-        self._finished_us: int | None = None
-        self._reported = 0
-        self._streaming = False
-        self._paused = False
-        self._progressed = False
-        self.endpoint_header = b""
-        self.held_status = 502
-        self.held_body = b""
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -147,6 +146,8 @@ class Exchange:
         """Time passed; called every few milliseconds while the exchange lives."""
         machine = self._machine
         if self._progressed or self._paused:
+            if self._body and self._status == 200:
+                machine.first_byte(now_us)
             self._progressed = False
             # The client's slowness is not the endpoint's: only the request's own end counts.
             machine.progress(now_us)
@@ -184,22 +185,22 @@ class Exchange:
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
         self._status = status
-        self._headers = headers
-        self._body = []
-        self._body_size = 0
-        self._decoder = None
-        encoding = headers.get(b"content-encoding")
-        if encoding is not None and encoding != b"identity":
-            if encoding not in (b"gzip", b"deflate"):
-                self._break(Fault.MALFORMED, "an encoding nobody asked for")
-                return
-            self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        if self._body:
+            self._body, self._body_size = [], 0
         if status != 200:
+            self._headers = headers
             self._error_since_us = self._gateway.now_us()
-            return
-        right = is_json(headers) if self._relay is None else is_event_stream(headers)
-        if not right:
+        if b"content-encoding" in headers and not self._decode(headers[b"content-encoding"]):
+            self._break(Fault.MALFORMED, "an encoding nobody asked for")
+        elif status == 200 and not (is_json(headers) if self._relay is None else is_event_stream(headers)):
             self._break(Fault.MALFORMED, "wrong content type")
+
+    def _decode(self, encoding: bytes) -> bool:
+        """Prepare for an encoded body. False: not one that can be decoded here."""
+        if encoding in (b"gzip", b"deflate"):
+            self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            return True
+        return encoding == b"identity"
 
     def on_data(self, data: bytes) -> None:
         if self._call is None:
@@ -213,19 +214,15 @@ class Exchange:
         if self._relay is not None and self._status == 200:
             self._stream(self._relay, data)
             return
-        now = self._gateway.now_us()
-        machine = self._machine
-        if self._status == 200:
-            if self._body:
-                machine.progress(now)
-            else:
-                machine.first_byte(now)
+        # Whether it moves is a matter for the next tick: no clock is read for each piece of a body.
+        self._progressed = True
         self._body_size += len(data)
-        if self._body_size <= self._gateway.limits.max_response_bytes and (
-            self._status == 200 or self._body_size <= MAX_ERROR_BYTES
-        ):
+        if self._status != 200:
+            if self._body_size <= MAX_ERROR_BYTES:
+                self._body.append(data)
+        elif self._body_size <= self._gateway.limits.max_response_bytes:
             self._body.append(data)
-        elif self._status == 200:
+        else:
             self._break(Fault.MALFORMED, "larger than any answer is taken")
 
     def on_end(self) -> None:
@@ -267,6 +264,8 @@ class Exchange:
             return
         attempt = self._machine.attempt
         assert attempt is not None
+        if attempt.first_content_us is None:
+            attempt.first_content_us = now
         self._machine.end(now)
         self._account_success(attempt, now, reply.usage, len(reply.text) // BYTES_PER_TOKEN, reply)
         self.endpoint_header = self._gateway.targets[attempt.endpoint.id].header
@@ -429,9 +428,10 @@ class Exchange:
                 # Nothing of it reached the client: the next answer starts afresh.
                 relay = self._relay = Relay(self._intake)
             body = relay.begin_attempt(attempt.endpoint, upstream_model)
-        self._status = 0
-        self._finished_us = None
-        self._error_since_us = None
+        if len(self._machine.log) > 1:
+            self._status = 0
+            self._decoder = None
+            self._finished_us = self._error_since_us = None
         data = target.write_request(self._intake.api, self._extra, body, relay is not None)
         self._call = call = Call(gateway.pool, target, data, self)
         if self._paused:
@@ -457,7 +457,8 @@ class Exchange:
             self._timer = None
 
     def _close(self) -> None:
-        self._drop_call()
+        if self._call is not None or self._timer is not None:
+            self._drop_call()
         self._finished_us = self._error_since_us = None
         self._gateway.close_exchange(self)
 

@@ -35,6 +35,12 @@ from providerrank.wire.request import PATHS, read_request
 TICK_S = 0.02
 """How often the clocks of live exchanges are looked at; finer than any of them needs."""
 
+MARKS = frozenset(
+    {b"x-request-id", b"traceparent", b"tracestate"}
+    | {b"x-providerrank-session", b"x-providerrank-task", b"x-providerrank-tier"}
+)
+"""Headers that say something of how a request is to be served, or of what it belongs to."""
+
 SWEEP_S = 1.0
 """How often idle connections are looked at."""
 
@@ -155,7 +161,7 @@ class Gateway:
             self._serve_other(client, request, api)
             return
         now = self.now_us()
-        if request.is_marked:
+        if not MARKS.isdisjoint(headers):
             request_id, session, task, tier, extra = self._read_marks(headers)
         else:
             request_id, session, task, tier = self._make_request_id(), None, None, None

@@ -267,50 +267,32 @@ class State(enum.Enum):
 class Attempts:
     """The machine of one request. Every method is an event; its result is what to do (None: carry on)."""
 
-    __slots__ = (
-        "_candidates",
-        "_cooled",
-        "_deadline_us",
-        "_held",
-        "_jitter",
-        "_later",
-        "_log",
-        "_patience_end_us",
-        "_retried",
-        "_timing",
-        "_waiting_for",
-        "attempt",
-        "committed",
-        "due_us",
-        "sealed",
-        "state",
-    )
+    # How it is at rest: what most requests never change is not set anew for each.
+    _retried: str | None = None
+    """The model whose last endpoint had its one retry."""
+    _held: Attempt | None = None
+    """A refusal to be given to the client where nobody else answers."""
+    _waiting_for: Endpoint | None = None
+    _patience_end_us: int | None = None
+    _cooled: int | None = None
+    """When the first of the rate limits met on the way ends."""
+    state = State.IDLE
+    attempt: Attempt | None = None
+    """The live one."""
+    committed = False
+    sealed = False
+    """Set by the driver once something was delivered that nothing can continue: tool-call deltas, several choices."""
+    due_us = 0
+    """When ``clock`` wants to be called next. The driver may call late or early, never needs to call often."""
 
-    def __init__(
-        self,
-        candidates: Candidates,
-        timing: Timing,
-        jitter: Callable[[], float],
-    ) -> None:
+    def __init__(self, candidates: Candidates, timing: Timing, jitter: Callable[[], float]) -> None:
         """``jitter()`` is in [0, 1)."""
         self._candidates = candidates
         self._timing = timing
         self._jitter = jitter
         self._log: list[Attempt] = []
         self._later: list[Endpoint] = []
-        self._retried: str | None = None
-        self._held: Attempt | None = None
-        self._waiting_for: Endpoint | None = None
-        self._patience_end_us: int | None = None
-        self._cooled: int | None = None
         self._deadline_us = 0
-        self.state = State.IDLE
-        self.attempt: Attempt | None = None
-        self.committed = False
-        self.sealed = False
-        """Set by the driver once something was delivered that nothing can continue (tool-call deltas, several choices)."""
-        self.due_us = 0
-        """When ``clock`` wants to be called next. The driver may call late or early, never needs to call often."""
 
     @property
     def log(self) -> list[Attempt]:

@@ -309,20 +309,23 @@ class Plan:
         """Of two at random in the best class the less loaded; the better where loads are equal."""
         members = stage.board.members
         count = stage.board.count_within(least)
-        drawn: list[Standing] = []
+        draw, tried = self._rng.random, self._tried
+        plain = stage.pool is None and not tried
+        first: Standing | None = None
         for _ in range(DRAWS):
-            standing = members[int(self._rng.random() * count)]
-            if (
-                standing not in drawn
-                and self._is_usable(stage, standing, now_us)
-                and self._get_effective(stage, standing, now_us) >= least
+            standing = members[int(draw() * count)]
+            if standing is first:
+                continue
+            state = standing.state
+            if not (plain and not state.suspect and state.cooling_until_us <= now_us and not self._overlay) and not (
+                self._is_usable(stage, standing, now_us) and self._get_effective(stage, standing, now_us) >= least
             ):
-                drawn.append(standing)
-                if len(drawn) == 2:
-                    one, two = drawn
-                    if one.key > two.key:
-                        one, two = two, one
-                    return two if two.state.get_load() < one.state.get_load() else one
+                continue
+            if first is None:
+                first = standing
+                continue
+            one, two = (first, standing) if first.key <= standing.key else (standing, first)
+            return two if two.state.in_flight / two.state.limit < one.state.in_flight / one.state.limit else one
         return best
 
     def _sample(self, stage: Stage, now_us: int) -> Standing | None:

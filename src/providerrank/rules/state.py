@@ -116,10 +116,6 @@ class EndpointState:
         """Probability that it is out at ``now_us``."""
         return compute_belief(self.belief, now_us - self.belief_us, params)
 
-    def get_load(self) -> float:
-        """Requests in flight over the learned concurrency limit."""
-        return self.in_flight / self.limit
-
 
 class CellState:
     """One endpoint at one task."""

@@ -9,7 +9,8 @@ multiplication by a power of two: exact in binary floating point. Observations m
 *Quantiles.* TTFT goes into buckets with borders at powers of ``gamma = (1 + a) / (1 - a)`` (DDSketch, Masson et
 al., VLDB 2019): the bucket's middle is within ``a`` = 2 % of anything in it, whatever the distribution. Since
 decay scales all buckets alike, time alone moves no quantile; only an observation does, and then by a step or two.
-So the three quantiles the rules read are *tracked*: a bucket and the mass below it, O(1) per observation.
+So the three quantiles the rules read are found when they are read after one, in a single walk over the buckets (a
+few dozen), and kept until the next: an estimate is made far more seldom than an observation.
 
 *Merging* adds masses. Hence the window of two halves equals the window of the whole, in any order and grouping,
 up to floating-point rounding.
@@ -73,7 +74,6 @@ class Window:
     """Mutable summary of one cell; its public figures are as of ``at_us``, the newest observation."""
 
     __slots__ = (
-        "_below",
         "_billed_tokens",
         "_buckets",
         "_counted_tokens",
@@ -86,6 +86,7 @@ class Window:
         "_log_sq",
         "_output_tokens",
         "_place",
+        "_stale",
         "_successes",
         "_timed",
         "_up_us",
@@ -106,7 +107,7 @@ class Window:
         self._counted_tokens = self._billed_tokens = 0.0
         self._buckets: dict[int, float] = {}
         self._place = [0] * len(TRACKED)
-        self._below = [0.0] * len(TRACKED)
+        self._stale = False
 
     # Writing
 
@@ -172,27 +173,7 @@ class Window:
         self._timed += weight
         self._log += weight * log
         self._log_sq += weight * log * log
-        total = self._timed * _NEARLY
-        place, lower = self._place, self._below
-        for k, q in enumerate(TRACKED):
-            at = place[k]
-            if not at:
-                place[k] = index
-                continue
-            below = lower[k]
-            if index < at:
-                below += weight
-            target = q * total
-            while below >= target:
-                at -= 1
-                below -= buckets.get(at, 0.0)
-            reached = below + buckets.get(at, 0.0)
-            while reached < target:
-                below = reached
-                at += 1
-                reached += buckets.get(at, 0.0)
-            place[k] = at
-            lower[k] = below
+        self._stale = True
 
     def _move_landmark(self, at_us: int) -> float:
         """Move the landmark to the half-life ``at_us`` is in; returns half-lives from there to ``at_us``."""
@@ -208,22 +189,34 @@ class Window:
         self._set_buckets({i: mass for i, mass in scaled.items() if mass > _NEGLIGIBLE})
 
     def _set_buckets(self, buckets: dict[int, float]) -> None:
-        """Take ``buckets`` and find the tracked quantiles in it from scratch."""
+        """Take ``buckets`` and what they sum to."""
         self._buckets = buckets
         self._timed = sum(buckets[i] for i in sorted(buckets))
-        for k, q in enumerate(TRACKED):
-            self._place[k], self._below[k] = self._find(q)
+        self._stale = True
 
-    def _find(self, q: float) -> tuple[int, float]:
-        """The bucket that holds quantile ``q``, and the mass below it; (0, 0.0) when empty."""
-        target = q * self._timed * _NEARLY
-        at, below, reached = 0, 0.0, 0.0
-        for index in sorted(self._buckets):
-            at, below = index, reached
-            reached += self._buckets[index]
-            if reached >= target:
-                break
-        return at, below
+    def _find(self, quantiles: tuple[float, ...]) -> list[int]:
+        """The buckets that hold these quantiles, which ascend; zeros when empty."""
+        buckets = self._buckets
+        found: list[int] = []
+        wanted = iter(quantiles)
+        target = next(wanted) * self._timed * _NEARLY
+        reached, index = 0.0, 0
+        for index in sorted(buckets):  # noqa: B007  # the last one is read below
+            reached += buckets[index]
+            while reached >= target:
+                found.append(index)
+                if len(found) == len(quantiles):
+                    return found
+                target = next(wanted) * self._timed * _NEARLY
+        # Rounding may leave the sum a hair below the last target; an empty window leaves zeros.
+        return found + [index] * (len(quantiles) - len(found))
+
+    def _get_places(self) -> list[int]:
+        """The buckets of the tracked quantiles."""
+        if self._stale:
+            self._place = self._find(TRACKED)
+            self._stale = False
+        return self._place
 
     # Reading
 
@@ -259,7 +252,7 @@ class Window:
     def get_figures(self, now_us: int) -> Figures:
         """All that an estimate needs, as of ``now_us``, in one call: see `Figures`."""
         scale = 2.0 ** ((self._landmark_us - now_us) * _INV_HALF_LIFE)
-        median, tail, _ = self._place
+        median, tail, _ = self._get_places() if self._stale else self._place
         return (
             self._successes * scale,
             self._failures * scale,
@@ -295,21 +288,21 @@ class Window:
 
     def quantile_us(self, q: float) -> int | None:
         """TTFT at quantile ``q`` (0..1), within 2 %; None when no request had one."""
-        at, _ = self._find(q)
+        at = self._find((q,))[0]
         return round(_MIDDLE[at]) if at else None
 
     @property
     def log_ttft(self) -> float | None:
-        """Log of ``p50^0.7 * p95^0.3`` in microseconds, the measure of latency; O(1). None when never measured."""
-        median, tail, _ = self._place
+        """Log of ``p50^0.7 * p95^0.3`` in microseconds, the measure of latency. None when never measured."""
+        median, tail, _ = self._get_places() if self._stale else self._place
         if not median:
             return None
         return _MEDIAN_POWER * _LOG_MIDDLE[median] + _TAIL_POWER * _LOG_MIDDLE[tail]
 
     @property
     def p99_us(self) -> int | None:
-        """TTFT at the 99th percentile; O(1). None when never measured."""
-        at = self._place[2]
+        """TTFT at the 99th percentile. None when never measured."""
+        at = self._get_places()[2]
         return round(_MIDDLE[at]) if at else None
 
     @property

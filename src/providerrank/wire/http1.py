@@ -43,7 +43,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 class Request:
     """One request, whole."""
 
-    __slots__ = ("body", "headers", "is_marked", "keep_alive", "method", "path", "version")
+    __slots__ = ("body", "headers", "keep_alive", "method", "path", "version")
 
     def __init__(
         self,
@@ -53,7 +53,6 @@ class Request:
         headers: dict[bytes, bytes],
         body: bytes,
         keep_alive: bool,
-        is_marked: bool,
     ) -> None:
         self.method = method
         self.path = path
@@ -62,8 +61,6 @@ class Request:
         """Names in lower case."""
         self.body = body
         self.keep_alive = keep_alive
-        self.is_marked = is_marked
-        """Some header begins with x- or t (``x-providerrank-*``, ``x-request-id``, ``traceparent``): worth a look."""
 
 
 class RequestReader:
@@ -80,7 +77,6 @@ class RequestReader:
         "_headers",
         "_in_head",
         "_keep_alive",
-        "_marked",
         "_max_body",
         "_max_head",
         "_parser",
@@ -102,7 +98,6 @@ class RequestReader:
         self._head_bytes = 0
         self._in_head = True
         self._keep_alive = True
-        self._marked = False
         self.requests: deque[Request] = deque()
         self.wants_continue = False
         self.busy = False
@@ -135,11 +130,8 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line. A trailer is none: it comes after what it could change was decided."""
-        name = name.lower()
-        if self._in_head and name not in self._headers:
-            self._headers[name] = value
-            if name.startswith(_MARKS):
-                self._marked = True
+        if self._in_head:
+            self._headers.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
         """The head is over."""
@@ -173,7 +165,6 @@ class RequestReader:
                 self._headers,
                 chunks[0] if len(chunks) == 1 else b"".join(chunks),
                 self._keep_alive,
-                self._marked,
             )
         )
         chunks.clear()
@@ -181,12 +172,8 @@ class RequestReader:
         self._path = b""
         self._size = 0
         self._in_head = True
-        self._marked = False
         self.busy = False
         self.wants_continue = False
-
-
-_MARKS = (b"x-", b"t")
 
 
 class ResponseReader:

@@ -84,29 +84,28 @@ BYTES_PER_TOKEN = 4
 class Intake:
     """One API request, read as far as routing needs it."""
 
-    __slots__ = ("api", "choices", "features", "fields", "input_tokens", "is_constrained", "model", "models", "output_tokens", "preferences", "schema",
-                 "seals", "stream", "task", "wants_usage")  # fmt: skip
+    # How most requests are: what they do not say is not set anew for each.
+    models: tuple[str, ...] = ()
+    stream = False
+    wants_usage = False
+    task = CHAT
+    features: frozenset[str] = frozenset()
+    output_tokens: int | None = None
+    preferences: Preferences | None = None
+    schema: bytes | None = None
+    """The JSON schema the answer must obey, where the request set one."""
+    is_constrained = False
+    """The answer must follow a format, which an endpoint would begin anew after a prefill."""
+    choices = 1
+    """How many answers were asked for; 0: several, for a list of prompts."""
+    seals = False
+    """The answer can not be continued elsewhere once part of it is delivered (several choices, logprobs)."""
 
-    def __init__(self, api: str, fields: dict[str, Raw], model: str) -> None:
+    def __init__(self, api: str, fields: dict[str, Raw], model: str, input_tokens: int) -> None:
         self.api = api
         self.fields = fields
         self.model = model
-        self.models: tuple[str, ...] = ()
-        self.stream = False
-        self.wants_usage = False
-        self.task = CHAT
-        self.features: frozenset[str] = _NO_FEATURES
-        self.input_tokens = 0
-        self.output_tokens: int | None = None
-        self.preferences: Preferences | None = None
-        self.schema: bytes | None = None
-        """The JSON schema the answer must obey, where the request set one."""
-        self.is_constrained = False
-        """The answer must follow a format, which an endpoint would begin anew after a prefill."""
-        self.choices = 1
-        """How many answers were asked for; 0: several, for a list of prompts."""
-        self.seals = False
-        """The answer can not be continued elsewhere once part of it is delivered (several choices, logprobs)."""
+        self.input_tokens = input_tokens
 
     def body(self, upstream_model: str, usage: bool = True) -> bytes:
         """The request for an endpoint that calls the model ``upstream_model``.
@@ -144,10 +143,6 @@ class Intake:
         return _encoder.encode(fields)
 
 
-_NO_FEATURES: frozenset[str] = frozenset()
-_TOOLS = frozenset({"tools"})
-
-
 T = TypeVar("T")
 
 
@@ -172,17 +167,31 @@ def read_request(api: str, body: bytes) -> Intake:
             "'model' is missing: name the model to route", param="model", code="missing_required_parameter"
         )
     model = _typed(fields, "model", _str, "a string")
-    intake = Intake(api, fields, model)
     prompt_field = PROMPT_FIELDS[api]
     prompt = fields.get(prompt_field)
     if prompt is None:
         raise BadRequest(f"'{prompt_field}' is missing", param=prompt_field, code="missing_required_parameter")
-    prompt_bytes = memoryview(prompt).nbytes
-    if api == CHAT_API and (prompt_bytes < 3 or not starts_with(prompt, b"[")):
+    size = memoryview(prompt).nbytes
+    if api == CHAT_API and (size < 3 or not starts_with(prompt, b"[")):
         raise BadRequest("'messages' is not a list with at least one message", param="messages", code="invalid_type")
-    intake.input_tokens = prompt_bytes // BYTES_PER_TOKEN
+    intake = Intake(api, fields, model, size // BYTES_PER_TOKEN)
     if "stream" in fields:
         intake.stream = _typed(fields, "stream", _bool, "true or false") is True
+    if not _LIMITS.isdisjoint(fields):
+        _read_limit(intake, fields)
+    if not _OPTIONS.isdisjoint(fields) or b'"image_url"' in bytes(prompt) or api == TEXT_API:
+        _read_options(intake, fields, prompt)
+    if size > PARAMS.long_context_tokens * BYTES_PER_TOKEN and intake.task is CHAT and intake.input_tokens:
+        intake.task = LONG_CONTEXT
+    return intake
+
+
+_LIMITS = frozenset({"max_completion_tokens", "max_tokens"})
+_OPTIONS = frozenset({"models", "provider", "stream_options", "tools", "response_format", "logprobs", "n"})
+
+
+def _read_limit(intake: Intake, fields: dict[str, Raw]) -> None:
+    """The request's limit on completion tokens; the newer name comes first."""
     for name in ("max_completion_tokens", "max_tokens"):
         if name in fields:
             limit = _typed(fields, name, _int, "a whole number")
@@ -190,15 +199,10 @@ def read_request(api: str, body: bytes) -> Intake:
                 if limit < 0:
                     raise BadRequest(f"'{name}' is {limit}; it must be at least 1", param=name, code="invalid_value")
                 intake.output_tokens = limit
-                break
-    if len(fields) > 2:
-        _read_rest(intake, fields, prompt)
-    if intake.task is CHAT and intake.input_tokens > PARAMS.long_context_tokens:
-        intake.task = LONG_CONTEXT
-    return intake
+                return
 
 
-def _read_rest(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
+def _read_options(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
     """The optional fields that decide where a request may go."""
     features: set[str] = set()
     if "models" in fields:

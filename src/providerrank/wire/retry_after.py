@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 MAX_US = 3_600_000_000
 """No more than an hour is believed: a typo of an endpoint must not bench it for a day."""
 
 
-def read_retry_after_us(headers: dict[bytes, bytes], now_us: int) -> int | None:
+def read_retry_after_us(headers: Mapping[bytes, bytes], now_us: int) -> int | None:
     """Microseconds from now, at most an hour; None where the headers do not say or say nonsense.
 
     ``retry-after-ms`` (OpenAI) is finer and comes first. ``now_us`` is Unix time.

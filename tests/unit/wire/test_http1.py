@@ -75,13 +75,6 @@ def test_what_is_refused_says_so() -> None:
         reader().feed(b"nonsense\r\n\r\n")
 
 
-def test_headers_worth_a_look_are_marked() -> None:
-    requests = reader()
-    requests.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nX-Request-Id: 1\r\n\r\nGET / HTTP/1.1\r\n\r\n")
-    requests.feed(b"GET / HTTP/1.1\r\nTraceparent: 00\r\n\r\n")
-    assert [request.is_marked for request in requests.requests] == [False, True, False, True]
-
-
 class Answers:
     """An upstream connection's reader and what it calls back, in order."""
 
