@@ -387,6 +387,7 @@ async def bed(
     pinned: bool = True,
     trust: ssl.SSLContext | None = None,
     certificate: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Bed]:
     """A gateway in front of ``sellers``. ``models`` replace the rules made from their order."""
     before = asyncio.all_tasks()
@@ -410,7 +411,7 @@ async def bed(
         )
         gateway = Gateway(
             GatewaySettings(
-                port=0, keys=keys, upstreams=upstreams, clocks=clocks or Clocks(), limits=limits or Limits()
+                host=host, port=0, keys=keys, upstreams=upstreams, clocks=clocks or Clocks(), limits=limits or Limits()
             ),
             Router(catalog, random.Random(1)),
             tls=trust,

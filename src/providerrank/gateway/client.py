@@ -75,7 +75,10 @@ class ClientConnection(asyncio.Protocol):
         self._gateway.lose_connection(self)
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
-            exchange.abandon()
+            try:
+                exchange.abandon()
+            except Exception:  # of ours: what is live must be let go of all the same
+                exchange.on_crash()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -155,8 +158,11 @@ class ClientConnection(asyncio.Protocol):
             self._gateway.serve(self, request)
         except Exception:
             # A mistake of ours must not look like a network fault. What was asked stays out of the log.
+            if self._exchange is not None:
+                self._exchange.on_crash()
+                return
             log.exception("request crashed")
-            if self._request is request and self._exchange is None:
+            if self._request is request:
                 self._keep_alive = False
                 self.send_simple(500, write_error(500, "the gateway failed on this request", code="internal_error"))
             else:

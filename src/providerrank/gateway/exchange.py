@@ -8,6 +8,7 @@ the client has received (``Relay``, for streams), and the accounts of each attem
 from __future__ import annotations
 
 import asyncio
+import logging
 import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -43,6 +44,8 @@ from providerrank.wire.sse import write_event
 if TYPE_CHECKING:
     from providerrank.gateway.server import Gateway
     from providerrank.rules.router import Plan
+
+log = logging.getLogger(__name__)
 
 MAX_ERROR_BYTES = 64 * 1024
 """Of an endpoint's error answer; more of it says nothing more."""
@@ -140,6 +143,27 @@ class Exchange:
             live.ended_us = now
             self._account(live, Outcome.NOBODYS, now)
         self._gateway.stats.client_cancels += 1
+        self._close()
+
+    def on_crash(self) -> None:
+        """A mistake of ours: end the request here and now, and tell the client no more than that. Blames nobody."""
+        log.exception("request crashed")
+        gateway = self._gateway
+        if not gateway.is_live(self):
+            return
+        self._drop_call()
+        now = gateway.now_us()
+        for attempt in self._machine.log[self._reported :]:
+            attempt.ended_us = now
+            try:
+                self._account(attempt, Outcome.NOBODYS, now)
+            except Exception:
+                log.exception("accounting crashed")
+        body = write_error(500, "the gateway failed on this request", code="internal_error")
+        if self._streaming:
+            self._client.end_stream(self, write_event(body))
+        else:
+            self._client.send_answer(self, 500, body)
         self._close()
 
     def tick(self, now_us: int) -> None:

@@ -157,7 +157,12 @@ class Gateway:
         headers = request.headers
         api = PATHS.get(request.path) or PATHS.get(request.path.partition(b"?")[0])
         known = headers.get(b"authorization") in self._accepted or (client.is_trusted and b"origin" not in headers)
-        if api is None or not known or request.method != b"POST" or len(self._exchanges) >= self.limits.max_pending:
+        if (
+            api is None
+            or request.method != b"POST"
+            or len(self._exchanges) >= self.limits.max_pending
+            or not (known or self._refuse(client, request) is None)
+        ):
             self._serve_other(client, request, api)
             return
         now = self.now_us()
@@ -240,16 +245,19 @@ class Gateway:
                 self.stats.count_request("models", 200)
                 return
             refusal = (404, str(UnknownModel(name, self.router.models())), "model_not_found")
+        allow = b"POST"
         if refusal is None:
             shown = (clean_value(path) or b"this path").decode()
-            if api is None:
+            if path == b"/v1/models":
+                refusal, allow = (405, f"{shown} takes GET", "method_not_allowed"), b"GET"
+            elif api is None:
                 refusal = (404, f"nothing at {shown}; POST /v1/chat/completions is the usual place", "not_found")
             elif request.method != b"POST":
                 refusal = (405, f"{shown} takes POST", "method_not_allowed")
             else:
                 refusal = (503, f"{self.limits.max_pending} requests are under way; try again shortly", "overloaded")
         request_id = self._read_marks(request.headers)[0]
-        self._reply_error(client, request_id, api or "other", *refusal)
+        self._reply_error(client, request_id, api or "other", *refusal, allow=allow)
 
     def _refuse(self, client: ClientConnection, request: Request) -> tuple[int, str, str] | None:
         """Why this caller is not served; None: it is. Never says what a right key would look like."""
@@ -277,13 +285,14 @@ class Gateway:
         message: str,
         code: str | None,
         param: str | None = None,
+        allow: bytes = b"POST",
     ) -> None:
         self.stats.count_request(api, status)
         headers = [(b"x-request-id", request_id)]
         if status == 503:
             headers.append((b"Retry-After", b"1"))
         elif status == 405:
-            headers.append((b"Allow", b"POST"))
+            headers.append((b"Allow", allow))
         client.send_simple(status, write_error(status, message, code=code, param=param), headers)
 
     def _list_models(self) -> bytes:
@@ -310,6 +319,10 @@ class Gateway:
         self.targets[endpoint_id].stats.count_end(attempt, observation.outcome, observation.at_us)
         if self._on_attempt is not None:
             self._on_attempt(attempt, observation)
+
+    def is_live(self, exchange: Exchange) -> bool:
+        """Whether the exchange has not ended."""
+        return exchange in self._exchanges
 
     def close_exchange(self, exchange: Exchange) -> None:
         """The exchange has ended."""
@@ -345,7 +358,10 @@ class Gateway:
         self._ticker = self.loop.call_later(TICK_S, self._tick)
         now = self.now_us()
         for exchange in list(self._exchanges):
-            exchange.tick(now)
+            try:
+                exchange.tick(now)
+            except Exception:  # a mistake of ours in one exchange is not to stop the clocks of the others
+                exchange.on_crash()
 
     def _sweep(self) -> None:
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)

@@ -46,6 +46,9 @@ class Sink(Protocol):
     def on_lost(self, fault: Fault, detail: str) -> None:
         """No answer, or no more of it."""
 
+    def on_crash(self) -> None:
+        """One of these methods raised what it must not: called while the exception is handled, and the last call."""
+
 
 class Target:
     """Where calls to one endpoint go, with everything about them that never changes."""
@@ -175,7 +178,10 @@ class Call:
         self._connection = None
         sink, self._sink = self._sink, None
         if sink is not None:
-            sink.on_end()
+            try:
+                sink.on_end()
+            except Exception:  # the sink's to log, and to end
+                sink.on_crash()
 
     def lost(self, fault: Fault, detail: str, started: bool) -> None:
         self._connection = None
@@ -190,7 +196,17 @@ class Call:
         self._task = None
         sink, self._sink = self._sink, None
         if sink is not None:
-            sink.on_lost(fault, detail)
+            try:
+                sink.on_lost(fault, detail)
+            except Exception:  # the sink's to log, and to end
+                sink.on_crash()
+
+    def crashed(self) -> None:
+        """The sink raised while it took a part of the answer."""
+        self._connection = None
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.on_crash()
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -266,6 +282,11 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             if call is not None:
                 call.lost(Fault.MALFORMED, str(error), started=True)
+        except Exception:  # a mistake of ours, not the endpoint's: nobody is to wait for what is now lost
+            call, self._call = self._call, None
+            self.abort()
+            if call is not None:
+                call.crashed()
 
     def _ended(self) -> None:
         call, self._call = self._call, None
