@@ -6,6 +6,7 @@ exit code: 0 done, 1 refused or failed; 2 is the parser's, for a command line it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from cyclopts import App
@@ -14,32 +15,45 @@ from providerrank.apps.failures import USAGE, get_exit_code
 from providerrank.apps.version import VERSION
 
 COMMANDS = {
-    "init": "providerrank.apps.cli_init",
-    "check": "providerrank.apps.cli_check",
-    "serve": "providerrank.apps.cli_serve",
-    "demo": "providerrank.apps.cli_demo",
-    "rank": "providerrank.apps.cli_rank",
-    "doctor": "providerrank.apps.cli_doctor",
+    "init": ("providerrank.apps.cli_init", "Write a commented configuration with a first endpoint."),
+    "check": ("providerrank.apps.cli_check", "Report every mistake of a configuration at once."),
+    "doctor": ("providerrank.apps.cli_doctor", "Reach each endpoint, check what it can do, and say what to fix."),
+    "serve": ("providerrank.apps.cli_serve", "Run the gateway."),
+    "rank": ("providerrank.apps.cli_rank", "Show the endpoints of a model as the gateway ranks them."),
+    "demo": ("providerrank.apps.cli_demo", "Break real endpoints of one real model one by one, and watch."),
 }
+"""Where each command is, and what it does: known here, so that listing them imports none."""
 
-app = App(
-    name="providerrank",
-    help="Rank the provider endpoints that serve one model, and route by the ranking.",
-    version=VERSION,
-    result_action="return_value",
+HELP = (
+    """Usage: providerrank COMMAND
+
+Rank the provider endpoints that serve one model, and route by the ranking.
+
+"""
+    + "\n".join(f"  {command:<8} {summary}" for command, (_, summary) in COMMANDS.items())
+    + """
+
+`providerrank COMMAND --help` shows a command's options, with an example. `providerrank --version` is there too.
+"""
 )
 
-for _command, _module in COMMANDS.items():
+app = App(name="providerrank", help=HELP, version=VERSION, result_action="return_value")
+
+for _command, (_module, _) in COMMANDS.items():
     app.command(f"{_module}:{_command}", name=_command)
 
 
 @app.default
 def _nothing() -> int:
     """Say what there is to ask."""
-    app.help_print([])
+    sys.stderr.write(HELP)
     return USAGE
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
+    if list(arguments) in (["--help"], ["-h"]):
+        # Of its own, since the library would import each command to ask what it does.
+        sys.stdout.write(HELP)
+        return 0
     return get_exit_code(lambda: app(list(arguments)))
