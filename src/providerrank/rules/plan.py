@@ -152,15 +152,20 @@ class Plan:
             return None
         best: Standing | None = None
         best_score = NEVER
-        for stage in (self._stages[self._at],) if here else self._stages:
+        best_at = self._at
+        for at, stage in enumerate(self._stages):
+            if here and at != self._at:
+                continue
             for standing in stage.board.members:
                 if self._is_usable(stage, standing, now_us):
                     score = (1.0 - self._get_belief(standing, now_us)) * standing.composite
                     if score > best_score:
-                        best, best_score = standing, score
+                        best, best_score, best_at = standing, score, at
         if best is None:
             return None
-        self.model = best.state.endpoint.model
+        # What follows is of this model again: an answer that it begins is continued by no other.
+        self._at = best_at
+        self.model = self._stages[best_at].board.model
         return self._take(best, now_us)
 
     def require(self, features: frozenset[str] = frozenset(), context_over: int | None = None) -> None:
@@ -329,7 +334,11 @@ class Plan:
         return best
 
     def _sample(self, stage: Stage, now_us: int) -> Standing | None:
-        """Thompson sampling over the head of the ranking and a few at random from the rest."""
+        """Thompson sampling over the head of the ranking and a few at random from the rest.
+
+        Success is sampled as of now, so whoever failed when last seen is looked at again; TTFT changes less, and is
+        sampled by all the evidence there is.
+        """
         params, rng = self._params, self._rng
         members = stage.board.members
         drawn: Sequence[Standing] = members
@@ -349,7 +358,11 @@ class Plan:
             if effective == NEVER:
                 continue
             cell = standing.cell
-            weight = params.prior_success_requests + cell.evidence
+            # What is known of its success *now*: a little of what history says, and what was seen lately.
+            weight = params.sample_success_requests
+            session = cell.session
+            if session is not None:
+                weight += session.requests * compute_session_decay(now_us - session.at_us, params)
             success = rng.betavariate(weight * cell.success + 1e-3, weight * (1.0 - cell.success) + 1e-3)
             log_ttft = rng.gauss(cell.log_ttft, params.prior_ttft_log_sd / math.sqrt(1.0 + cell.evidence))
             board = stage.board

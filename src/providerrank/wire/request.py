@@ -97,7 +97,7 @@ class Intake:
     is_constrained = False
     """The answer must follow a format, which an endpoint would begin anew after a prefill."""
     choices = 1
-    """How many answers were asked for; 0: several, for a list of prompts."""
+    """How many answers were asked for, over all prompts."""
     seals = False
     """The answer can not be continued elsewhere once part of it is delivered (several choices, logprobs)."""
 
@@ -235,7 +235,9 @@ def _read_options(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
     if "n" in fields:
         intake.choices = _typed(fields, "n", _int, "a whole number") or 1
     if intake.api == TEXT_API and starts_with(prompt, b"["):
-        intake.choices = 0
+        prompts = _list.decode(prompt)
+        if prompts and (starts_with(prompts[0], b'"') or starts_with(prompts[0], b"[")):  # numbers: one prompt's tokens
+            intake.choices *= len(prompts)
     if intake.choices != 1:
         intake.seals = True
     if b'"image_url"' in bytes(prompt):

@@ -234,6 +234,20 @@ def test_every_choice_that_was_asked_for_has_to_finish() -> None:
     assert relay.finished
 
 
+def test_every_prompt_of_a_list_has_to_be_answered() -> None:
+    def choice(index: int, finish: str | None = None) -> bytes:
+        body = {"id": "a", "choices": [{"index": index, "text": "x", "finish_reason": finish}]}
+        return write_event(msgspec.json.encode(body))
+
+    relay = Relay(ask_text('["a","b"]'))
+    relay.begin_attempt(PLAIN, "up")
+    relay.feed(choice(0, "stop") + choice(1))
+    with pytest.raises(Broken, match="without a finish reason"):
+        relay.close()
+    relay.feed(choice(1, "stop"))
+    assert relay.close() is Seen.NOTHING
+
+
 # ---- what can be continued --------------------------------------------------------------------------------------
 
 
@@ -476,6 +490,35 @@ def test_a_prompt_of_token_ids_is_restarted() -> None:
     relay.begin_attempt(PREFILLER, "up")
     relay_all(relay, client, text_event("abc"))
     assert relay.begin_attempt(PREFILLER, "up") == ask_text("[1,2,3]").body("up")
+
+
+def test_usage_after_a_prefill_is_that_of_the_whole_answer() -> None:
+    relay, client = begin(USAGE_ASKED), Client()
+    cut(relay, client, contents("a", ["one ", "two ", "three "]))
+    relay.begin_attempt(PREFILLER, "up")
+    relay_all(relay, client, contents("b", ["four ", "five"]) + stop("b") + usage_event(20, 2))
+    assert relay.written_bytes == len("four five")
+    assert relay.output_text_bytes == len("one two three four five")
+    client.take(relay.write_end())
+    assert client.usages == [{"prompt_tokens": 17, "completion_tokens": 5, "total_tokens": 22}]
+
+
+def test_what_a_restart_repeats_is_its_own_writing() -> None:
+    relay, client = begin(), Client()
+    cut(relay, client, event(content="one "))
+    relay.begin_attempt(PLAIN, "up")
+    relay_all(relay, client, event("b", content="one two"))
+    assert relay.written_bytes == len("one two")
+
+
+def test_reasoning_that_was_continued_can_be_continued_again() -> None:
+    relay, client = begin(), Client()
+    cut(relay, client, event(reasoning="let"))
+    relay.begin_attempt(PLAIN, "up")
+    cut(relay, client, event("b", reasoning="let me"))
+    relay.begin_attempt(PLAIN, "up")
+    relay_all(relay, client, event("c", reasoning="let me see") + event("c", content="42") + stop("c"))
+    assert (client.reasoning, client.content) == ("let me see", "42")
 
 
 # ---- content types ----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from providerrank.rules.attempts import STATUS_FAULTS, TABLE, Fault, get_status_fault
+from providerrank.rules.attempts import STATUS_FAULTS, TABLE, Fault, State, get_status_fault
 from providerrank.rules.observation import Outcome
 from tests.playbook import FIRST_TOKEN_US, MS, TIMING, S, endpoint, play, prefiller
 
@@ -342,6 +342,7 @@ def test_an_endpoint_of_the_same_model_believed_out_is_asked_before_a_stream_is_
 def test_a_client_that_leaves_counts_against_nobody() -> None:
     request = play("a", "b").begin().tries("a").connects().client_leaves()
     assert request.log[0].outcome is Outcome.NOBODYS
+    assert request.machine.state is State.DONE
     request.passes(TIMING.total_us).carries_on().fails(Fault.CUT).carries_on()
 
 

@@ -147,6 +147,27 @@ def test_an_event_is_read_as_far_as_relaying_needs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (b'{"choices":[{"index":0,"delta":{"content":"x"}}]}', "x"),
+        (b'{"choices":[{"delta":{"content":"x"}}],"usage":null}', "x"),
+        (b'{"choices":[{"delta":{"content":null}}]}', None),
+        (b'{"choices":[{"index":1,"delta":{"content":"x"}}]}', None),
+        (b'{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}', None),
+        (b'{"choices":[{"delta":{"content":"x","reasoning":"y"}}]}', None),
+        (b'{"choices":[{"delta":{"content":"x"}},{"delta":{"content":"y"}}]}', None),
+        (b'{"choices":[{"delta":{"content":"x"}}],"usage":{}}', None),
+        (b'{"choices":[{"delta":{"content":"x"}}],"error":"busy"}', None),
+        (b'{"choices":[{"text":"x"}]}', None),
+        (b'{"choices":[]}', None),
+        (b"{}", None),
+    ],
+)
+def test_an_event_of_text_and_nothing_else(payload: bytes, text: str | None) -> None:
+    assert read_event(payload).plain_text == text
+
+
+@pytest.mark.parametrize(
     ("delta", "more", "seals"),
     [
         (Delta(), False, False),

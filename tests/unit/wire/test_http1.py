@@ -75,6 +75,15 @@ def test_what_is_refused_says_so() -> None:
         reader().feed(b"nonsense\r\n\r\n")
 
 
+def test_the_bound_of_an_answers_head_is_not_one_of_its_body() -> None:
+    answers = ResponseReader(lambda *_: None, lambda _: None, lambda: None, 64)
+    answers.feed(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 40)
+    answers.feed(b"\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(100):
+        answers.feed(b"x" * 10)
+    assert answers.keep_alive
+
+
 class Answers:
     """An upstream connection's reader and what it calls back, in order."""
 

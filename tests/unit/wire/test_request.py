@@ -69,6 +69,7 @@ def read_text(extra: str = "", prompt: str = '"once"') -> Intake:
         (chat('"provider":{"sort":"name"}'), "provider", "invalid_type", "'provider.sort' is not"),
         (chat('"provider":{"max_price":{"prompt":"1"}}'), "provider", "invalid_type", "'provider.max_price.prompt'"),
         (chat('"provider":{"max_price":{"prompt":-1}}'), "provider", "invalid_type", "'provider.max_price.prompt'"),
+        (chat('"n":"two"'), "n", "invalid_type", "'n' is not a whole number"),
         (chat('"stream_options":true'), "stream_options", "invalid_type", "'stream_options' is not an object"),
         (chat('"response_format":"json"'), "response_format", "invalid_type", "not an object with a type"),
         (chat('"response_format":{"type":1}'), "response_format", "invalid_type", "'response_format.type' is not"),
@@ -147,6 +148,34 @@ def test_output_limit(extra: str, tokens: int | None) -> None:
 def test_features_and_task(extra: str, features: set[str], task: str, seals: bool) -> None:
     intake = read(extra)
     assert (set(intake.features), intake.task, intake.seals) == (features, task, seals)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "extra", "choices"),
+    [
+        ('"once"', "", 1),
+        ('"once"', '"n":3', 3),
+        ('"once"', '"n":0', 1),
+        ('"once"', '"n":null', 1),
+        ("[1,2,3]", '"n":1', 1),
+        ("[]", '"n":1', 1),
+        ('["a","b"]', '"n":1', 2),
+        ('["a","b"]', '"user":"u"', 2),
+        ('["a"]', '"n":1', 1),
+        ("[[1,2],[3]]", '"n":1', 2),
+        ('["a","b"]', '"n":2', 4),
+        ('["a","b"]', "", 2),
+    ],
+)
+def test_how_many_answers_were_asked_for(prompt: str, extra: str, choices: int) -> None:
+    intake = read_text(extra, prompt)
+    assert (intake.choices, intake.seals) == (choices, choices != 1)
+
+
+@pytest.mark.parametrize("wanted", ["json_object", "json_schema", "grammar"])
+def test_an_answer_that_must_follow_a_format(wanted: str) -> None:
+    assert read(f'"response_format":{{"type":"{wanted}"}}').is_constrained
+    assert not read('"response_format":{"type":"text"}').is_constrained
 
 
 def test_the_schema_is_kept_as_it_was_written() -> None:
