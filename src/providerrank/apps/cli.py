@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from cyclopts import App
 
@@ -56,4 +57,9 @@ def run(arguments: Sequence[str]) -> int:
         # Of its own, since the library would import each command to ask what it does.
         sys.stdout.write(HELP)
         return 0
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        near = get_close_matches(arguments[0], COMMANDS, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}."
+        sys.stderr.write(f"providerrank: no command {arguments[0]!r}: {meant}\n")
+        return USAGE
     return get_exit_code(lambda: app(list(arguments)))
