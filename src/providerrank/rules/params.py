@@ -147,6 +147,8 @@ class Params:
     """Share of requests that pick by a sample once the pool is known; the buyer's setting replaces it."""
     cold_start_requests: float = 12.0
     """Requests per candidate by which the cold-start share has fallen to a tenth."""
+    sample_success_requests: float = 4.0
+    """Weight, in a sample, of a success rate nobody tested lately: tells 0.5 from 0.99, not 0.9 from 0.99."""
     sample_top: int = 24
     """Candidates sampled from the head of the ranking, and"""
     sample_rest: int = 8

@@ -911,3 +911,17 @@ def test_the_buyers_weights_rank() -> None:
         chosen = router.plan(Ask("m"), T + 30 * S).next(T + 30 * S)
         assert chosen is not None
         assert chosen.id == first
+
+
+def test_whoever_failed_when_last_seen_is_looked_at_again() -> None:
+    market = Market(endpoint("a", 0.2), *(endpoint(f"b{i}", 1.0) for i in range(6)), exploration=0.02)
+    for i in range(6):
+        market.see(f"b{i}", times=60)
+    for _ in range(4):
+        market.see("a", times=2)
+        market.fail("a")
+    market.see("b0", times=20)
+    market.wait(300)
+    market.see("b0", times=300)
+    firsts = [market.walk()[0] for _ in range(2_000)]
+    assert firsts.count("a") > 10
