@@ -913,15 +913,13 @@ def test_the_buyers_weights_rank() -> None:
         assert chosen.id == first
 
 
-def test_whoever_failed_when_last_seen_is_looked_at_again() -> None:
-    market = Market(endpoint("a", 0.2), *(endpoint(f"b{i}", 1.0) for i in range(6)), exploration=0.02)
-    for i in range(6):
-        market.see(f"b{i}", times=60)
-    for _ in range(4):
-        market.see("a", times=2)
+def test_who_failed_when_last_seen_is_looked_at_again() -> None:
+    market = Market(endpoint("a", 0.9), endpoint("b", 1.0), exploration=0.2)
+    for _ in range(30):
+        market.see("a", times=5, gap_s=0.1)
         market.fail("a")
-    market.see("b0", times=20)
-    market.wait(300)
-    market.see("b0", times=300)
-    firsts = [market.walk()[0] for _ in range(2_000)]
+    market.see("b", times=200, gap_s=0.1)
+    market.wait(900)
+    market.see("b", times=200, gap_s=0.1)
+    firsts = [market.walk()[0] for _ in range(500)]
     assert firsts.count("a") > 10
