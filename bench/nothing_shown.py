@@ -2,8 +2,8 @@
 
     python bench/nothing_shown.py --requests 2000
 
-Each faulty endpoint meets each request with a fault drawn from the closed list in ``sim/faults.py``. Half of the requests
-stream, some carry tools, some a JSON schema. What the client receives is held, to the character, against what
+Each faulty endpoint meets each request with a fault drawn from the closed list in ``sim/faults.py``. Half of the
+requests stream, some carry tools, some a JSON schema. What the client receives is held, to the character, against what
 a healthy endpoint says to the same prompt. Failures the table says the client is to see (the endpoint's own 4xx, a
 stream cut after tool-call deltas) are counted apart; anything else is a failure of this benchmark (exit 1).
 """
@@ -82,7 +82,7 @@ def make_body(number: int, rng: random.Random, order: list[str]) -> dict[str, ob
         "messages": [
             {
                 "role": "user",
-                "content": f"Request {number}: tell me about endpoint number {rng.randrange(10**6)}. [[tokens={rng.randint(4, 40)}]]",
+                "content": f"{number}: tell me about {rng.random()}. [[tokens={rng.randint(4, 40)}]]",
             }
         ],
         "temperature": 0,
@@ -167,9 +167,7 @@ async def judge(client: httpx.AsyncClient, urls: tuple[str, str], body: dict[str
     elif problem.startswith("error event:") and "tools" in body:
         tally.shown_tool_cuts += 1
     elif problem:
-        tally.wrong.append(
-            f"{label}: {problem}; endpoint {headers['x-providerrank-endpoint']}, attempts {headers['x-providerrank-attempts']}"
-        )
+        tally.wrong.append(f"{label}: {problem}; begun by {headers['x-providerrank-endpoint']}")
     else:
         _, _, expected, _ = await ask(client, truth, {**body, "stream": False})
         if said == expected:
@@ -230,12 +228,12 @@ def main() -> int:
     seconds = sorted(tally.seconds)
     print(f"requests {args.requests} in {time.perf_counter() - began:.0f} s; whole and right {tally.whole}")
     print(
-        f"shown as the table says: endpoints' own refusals {tally.shown_refusals}, streams cut after tool-call deltas {tally.shown_tool_cuts}"
+        f"shown as the table says: endpoints' own refusals {tally.shown_refusals}, "
+        f"streams cut after tool-call deltas {tally.shown_tool_cuts}"
     )
     print(f"attempts a request: {dict(sorted(tally.attempts.items()))}")
-    print(
-        f"slowest answer {seconds[-1]:.2f} s (deadline {CLOCKS.total_us / 1e6:.0f} s), median {seconds[len(seconds) // 2]:.3f} s"
-    )
+    median = seconds[len(seconds) // 2]
+    print(f"slowest answer {seconds[-1]:.2f} s (deadline {CLOCKS.total_us / 1e6:.0f} s), median {median:.3f} s")
     print(f"client-visible failures: {len(tally.wrong)}")
     for line in tally.wrong[:20]:
         print("  ", line)

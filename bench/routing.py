@@ -199,7 +199,7 @@ def main() -> int:
     parser.add_argument("--split", choices=["tune", "verify", "all"], default="verify")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--hours", type=float, default=None, help="only the first hours of each world")
-    parser.add_argument("--world", default="", help="only worlds whose name contains this")
+    parser.add_argument("--world", default="", help="only these: parts of builder, model or start, comma-separated")
     parser.add_argument("--policies", default=",".join(POLICIES), help="the first is the one judged")
     parser.add_argument(
         "--set", action="append", default=[], metavar="PARAM=VALUE", help="run with a changed parameter"
@@ -212,7 +212,7 @@ def main() -> int:
     began = time.perf_counter()
     jobs = list_jobs(load(args.data), args.seeds, args.split)
     if args.world:
-        jobs = [job for job in jobs if args.world in f"{job.key} {job.start}"]
+        jobs = [job for job in jobs if any(part in f"{job.key} {job.start}" for part in args.world.split(","))]
     work_items = [(job, args.data, names, params, args.hours, args.sockets) for job in jobs]
     if args.sockets:
         names = ["over sockets", *names]

@@ -35,8 +35,21 @@ _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 class ClientConnection(asyncio.Protocol):
     """Reads requests, hands them to the gateway, writes what comes back."""
 
-    __slots__ = ("_chunked", "_exchange", "_gateway", "_keep_alive", "_reader", "_reading", "_request", "_transport", "is_loopback", "is_trusted",
-                 "paused", "since_us", "stalled_us")  # fmt: skip
+    __slots__ = (
+        "_chunked",
+        "_exchange",
+        "_gateway",
+        "_keep_alive",
+        "_reader",
+        "_reading",
+        "_request",
+        "_transport",
+        "is_loopback",
+        "is_trusted",
+        "paused",
+        "since_us",
+        "stalled_us",
+    )
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -77,7 +90,7 @@ class ClientConnection(asyncio.Protocol):
             exchange, self._exchange = self._exchange, None
             try:
                 exchange.abandon()
-            except Exception:  # of ours: what is live must be let go of all the same
+            except Exception:  # noqa: BLE001  # of ours: what is live must be let go of all the same
                 exchange.on_crash()
 
     @override

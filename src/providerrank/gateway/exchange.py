@@ -147,7 +147,7 @@ class Exchange:
 
     def on_crash(self) -> None:
         """A mistake of ours: end the request here and now, and tell the client no more than that. Blames nobody."""
-        log.exception("request crashed")
+        log.exception("request crashed")  # noqa: LOG004  # called while an exception is handled, as the docstring says
         gateway = self._gateway
         if not gateway.is_live(self):
             return
@@ -205,9 +205,11 @@ class Exchange:
     # ---- what the wire shows (Sink) ------------------------------------------------------------------------------
 
     def on_connected(self) -> None:
+        """The request is on its way."""
         self._machine.connected(self._gateway.now_us())
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """Status and headers: see whether this is an answer of the kind that was asked for."""
         self._status = status
         if self._body:
             self._body, self._body_size = [], 0
@@ -227,6 +229,7 @@ class Exchange:
         return encoding == b"identity"
 
     def on_data(self, data: bytes) -> None:
+        """Part of the body."""
         if self._call is None:
             return
         if self._decoder is not None:
@@ -250,6 +253,7 @@ class Exchange:
             self._break(Fault.MALFORMED, "larger than any answer is taken")
 
     def on_end(self) -> None:
+        """The body is complete as HTTP goes: judge it."""
         if self._call is None:
             return
         self._call = None
@@ -262,6 +266,7 @@ class Exchange:
             self._stream_ended(self._relay, now)
 
     def on_lost(self, fault: Fault, detail: str) -> None:
+        """No answer, or no more of it."""
         self._call = None
         now = self._gateway.now_us()
         if self._error_since_us is not None:
@@ -374,7 +379,8 @@ class Exchange:
         """A streamed answer is whole."""
         relay = self._relay
         attempt = self._machine.attempt
-        assert relay is not None and attempt is not None
+        assert relay is not None
+        assert attempt is not None
         self._finished_us = None
         self._machine.end(now)
         counted = max(relay.written_bytes // BYTES_PER_TOKEN, 0)

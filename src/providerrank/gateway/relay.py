@@ -51,8 +51,28 @@ class Broken(Exception):
 class Relay:
     """The state of one streamed answer across its attempts. ``take_output`` is what the client gets next."""
 
-    __slots__ = ("_content", "_echo", "_finish", "_finishes", "_first_id", "_held", "_intake", "_last", "_prefilled_bytes",
-                 "_prefilled_tokens", "_reader", "_reasoning", "_rewriting", "_wrote_usage", "bad_events", "content_events", "delivered_content", "finished", "sealed", "usage")  # fmt: skip
+    __slots__ = (
+        "_content",
+        "_echo",
+        "_finish",
+        "_finishes",
+        "_first_id",
+        "_held",
+        "_intake",
+        "_last",
+        "_prefilled_bytes",
+        "_prefilled_tokens",
+        "_reader",
+        "_reasoning",
+        "_rewriting",
+        "_wrote_usage",
+        "bad_events",
+        "content_events",
+        "delivered_content",
+        "finished",
+        "sealed",
+        "usage",
+    )
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake

@@ -360,7 +360,7 @@ class Gateway:
         for exchange in list(self._exchanges):
             try:
                 exchange.tick(now)
-            except Exception:  # a mistake of ours in one exchange is not to stop the clocks of the others
+            except Exception:  # noqa: BLE001  # a mistake of ours in one exchange is not to stop the clocks of the others
                 exchange.on_crash()
 
     def _sweep(self) -> None:

@@ -175,15 +175,17 @@ class Call:
     # the connection calls these
 
     def ended(self) -> None:
+        """The answer is complete."""
         self._connection = None
         sink, self._sink = self._sink, None
         if sink is not None:
             try:
                 sink.on_end()
-            except Exception:  # the sink's to log, and to end
+            except Exception:  # noqa: BLE001  # the sink's to log, and to end
                 sink.on_crash()
 
     def lost(self, fault: Fault, detail: str, started: bool) -> None:
+        """The connection is gone; ``started``: some of the answer had arrived."""
         self._connection = None
         if self._sink is None:
             return
@@ -198,7 +200,7 @@ class Call:
         if sink is not None:
             try:
                 sink.on_lost(fault, detail)
-            except Exception:  # the sink's to log, and to end
+            except Exception:  # noqa: BLE001  # the sink's to log, and to end
                 sink.on_crash()
 
     def crashed(self) -> None:
@@ -256,11 +258,13 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.abort()
 
     def pause(self) -> None:
+        """Read no more for now."""
         if self._transport is not None and not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
+        """Read again."""
         if self._transport is not None and self._paused:
             self._paused = False
             self._transport.resume_reading()
@@ -282,7 +286,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             if call is not None:
                 call.lost(Fault.MALFORMED, str(error), started=True)
-        except Exception:  # a mistake of ours, not the endpoint's: nobody is to wait for what is now lost
+        except Exception:  # noqa: BLE001  # a mistake of ours, not the endpoint's: nobody is to wait for what is now lost
             call, self._call = self._call, None
             self.abort()
             if call is not None:

@@ -15,7 +15,7 @@ Sort = Literal["price", "throughput", "latency"]
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """OpenRouter's ``provider`` object. Entries match a provider's name or a full endpoint id, in any case of letters."""
+    """OpenRouter's ``provider`` object. Entries match a provider's name or an endpoint's id, in any case."""
 
     order: tuple[str, ...] = ()
     """Tried first, in this order; then the rest, unless ``allow_fallbacks`` is off."""
@@ -76,7 +76,7 @@ class UnknownTier(RoutingError):
 class EmptyPool(RoutingError):
     """Filters left no endpoint of the model.
 
-    ``filters`` counts, per filter, the endpoints it keeps out (one may fall to several); ``nearest`` is the endpoint that
+    ``filters`` counts, per filter, the endpoints it keeps out (one may fall to several); ``nearest`` is the one that
     falls to the fewest, the cheapest of those, and ``nearest_filters`` which these are; ``cheapest`` is the
     lowest-cost price among those the price cap or ``max_price`` keeps out, None when neither does.
     """

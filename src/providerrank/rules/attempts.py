@@ -460,7 +460,7 @@ class Attempts:
         return self._fail(now_us) if endpoint is None else self._try(now_us, endpoint)
 
     def _choose(self, now_us: int) -> Endpoint | None:
-        """The best candidate; to continue a delivered answer, one that can be prefilled comes before one that can not."""
+        """The best candidate; to continue a delivered answer, those that can be prefilled come first."""
         if not self.committed:
             return self._candidates.next(now_us)
         while (endpoint := self._candidates.next(now_us)) is not None:

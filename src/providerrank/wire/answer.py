@@ -64,7 +64,7 @@ class Reply(msgspec.Struct):
 
     @property
     def is_plain_and_complete(self) -> bool:
-        """Whether the first choice is text that claims to be all of it: not cut by a limit, no refusal, no tool call."""
+        """Whether the first choice is text that claims to be whole: not cut by a limit, no refusal, no tool call."""
         if not self.choices:
             return False
         choice = self.choices[0]

@@ -183,8 +183,22 @@ class ResponseReader:
     neither length nor chunks ends with the connection: ``eof`` then says whether the message was whole.
     """
 
-    __slots__ = ("_head_bytes", "_headers", "_in_head", "_interim", "_max_head", "_parser", "_parts", "_until_close", "headers_seen",
-                 "keep_alive", "on_data", "on_end", "on_head", "started")  # fmt: skip
+    __slots__ = (
+        "_head_bytes",
+        "_headers",
+        "_in_head",
+        "_interim",
+        "_max_head",
+        "_parser",
+        "_parts",
+        "_until_close",
+        "headers_seen",
+        "keep_alive",
+        "on_data",
+        "on_end",
+        "on_head",
+        "started",
+    )
 
     def __init__(
         self,
@@ -233,14 +247,17 @@ class ResponseReader:
     # httptools calls these
 
     def on_message_begin(self) -> None:
+        """A response, or an interim one, begins."""
         self._headers = {}
         self._interim = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """One header line."""
         if self._in_head:
             self._headers.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
+        """The head is over."""
         status = self._parser.get_status_code()
         if status < 200:
             self._interim = True
@@ -256,9 +273,11 @@ class ResponseReader:
         self.on_head(status, headers)
 
     def on_body(self, body: bytes) -> None:
+        """Part of the body."""
         self._parts.append(body)
 
     def on_message_complete(self) -> None:
+        """The response is whole."""
         if self._interim:
             return
         self._in_head = True

@@ -55,8 +55,15 @@ POLICY_CODES = frozenset(
     {"content_policy_violation", "content_filter", "responsibleaipolicyviolation", "moderation", "moderation_blocked",
      "data_inspection_failed", "invalid_prompt"}
 )  # fmt: skip
-POLICY_WORDS = ("content management policy", "content policy", "safety system", "usage policies", "flagged by moderation",
-                "content filter", "inappropriate content")  # fmt: skip
+POLICY_WORDS = (
+    "content management policy",
+    "content policy",
+    "safety system",
+    "usage policies",
+    "flagged by moderation",
+    "content filter",
+    "inappropriate content",
+)
 UNSUPPORTED_CODES = frozenset(
     {
         "unsupported_parameter",

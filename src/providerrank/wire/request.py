@@ -203,17 +203,9 @@ def _read_limit(intake: Intake, fields: dict[str, Raw]) -> None:
 
 
 def _read_options(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
-    """The optional fields that decide where a request may go."""
+    """The optional fields that decide where a request may go and what its answer is like."""
+    _read_routing(intake, fields)
     features: set[str] = set()
-    if "models" in fields:
-        names = _typed(fields, "models", _strs, "a list of model names")
-        intake.models = tuple(names or ())
-        del fields["models"]
-    if "provider" in fields:
-        provider = _typed(fields, "provider", _provider, "a provider object")
-        if provider is not None:
-            intake.preferences = read_preferences(provider)
-        del fields["provider"]
     if "stream_options" in fields:
         options = _typed(fields, "stream_options", _stream_options, "an object")
         intake.wants_usage = options is not None and options.include_usage is True
@@ -221,31 +213,56 @@ def _read_options(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
         features.add("tools")
         intake.task = TOOLS
     if "response_format" in fields:
-        wanted = _typed(fields, "response_format", _format, "an object with a type")
-        intake.is_constrained = wanted is not None and wanted.type != "text"
-        if wanted is not None and wanted.type == "json_schema":
-            features.add("json_schema")
-            if intake.task is CHAT:
-                intake.task = JSON
-            if wanted.json_schema is not None and "schema" in wanted.json_schema:
-                intake.schema = bytes(wanted.json_schema["schema"])
+        _read_format(intake, fields, features)
     if "logprobs" in fields and not is_null_or(fields["logprobs"], b"false", b"0"):
         features.add("logprobs")
         intake.seals = True
+    _read_choices(intake, fields, prompt)
+    if b'"image_url"' in bytes(prompt):
+        features.add("vision")
+        # An inline image is counted by its pixels, not by its base64: no estimate is better than a wild one.
+        intake.input_tokens = 0
+    if features:
+        intake.features = frozenset(features)
+
+
+def _read_routing(intake: Intake, fields: dict[str, Raw]) -> None:
+    """What is meant for us, and goes no further: ``models`` and ``provider``, as OpenRouter has them."""
+    if "models" in fields:
+        intake.models = tuple(_typed(fields, "models", _strs, "a list of model names") or ())
+        del fields["models"]
+    if "provider" in fields:
+        provider = _typed(fields, "provider", _provider, "a provider object")
+        if provider is not None:
+            intake.preferences = read_preferences(provider)
+        del fields["provider"]
+
+
+def _read_format(intake: Intake, fields: dict[str, Raw], features: set[str]) -> None:
+    """The format the answer must have."""
+    wanted = _typed(fields, "response_format", _format, "an object with a type")
+    if wanted is None:
+        return
+    intake.is_constrained = wanted.type != "text"
+    if wanted.type == "json_schema":
+        features.add("json_schema")
+        if intake.task is CHAT:
+            intake.task = JSON
+        if wanted.json_schema is not None and "schema" in wanted.json_schema:
+            intake.schema = bytes(wanted.json_schema["schema"])
+
+
+def _read_choices(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
+    """How many answers were asked for: ``n`` of each prompt."""
     if "n" in fields:
         intake.choices = _typed(fields, "n", _int, "a whole number") or 1
     if intake.api == TEXT_API and starts_with(prompt, b"["):
         prompts = _list.decode(prompt)
-        if prompts and (starts_with(prompts[0], b'"') or starts_with(prompts[0], b"[")):  # numbers: one prompt's tokens
+        # A list of numbers is one prompt's tokens.
+        if prompts and (starts_with(prompts[0], b'"') or starts_with(prompts[0], b"[")):
             intake.choices *= len(prompts)
     if intake.choices != 1:
         intake.seals = True
-    if b'"image_url"' in bytes(prompt):
-        features.add("vision")
-        # An inline image is counted by its pixels, not by the length of its base64: no estimate is better than a wild one.
-        intake.input_tokens = 0
-    if features:
-        intake.features = frozenset(features)
 
 
 def read_preferences(provider: ProviderObject) -> Preferences:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 MAX_US = 3_600_000_000
