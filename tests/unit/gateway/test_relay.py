@@ -138,7 +138,8 @@ def test_usage_that_was_asked_for_and_is_missing_is_supplied() -> None:
     client.take(relay.write_end())
     assert client.usages == [{"prompt_tokens": 8, "completion_tokens": 4, "total_tokens": 12}]
     assert client.done == 1
-    assert client.ids == {"a"}
+    assert client.events[-1]["id"] == "a"
+    assert client.events[-1]["object"] == "chat.completion.chunk"
 
 
 def test_usage_that_was_sent_with_a_choice_is_sent_again_on_its_own() -> None:

@@ -62,6 +62,23 @@ def test_a_body_may_take_many_reads_past_the_bound_of_heads() -> None:
     assert len(requests.requests[0].body) == 10_000
 
 
+def test_every_request_of_a_connection_has_its_own_headers() -> None:
+    requests = reader()
+    for name in (b"x-a", b"x-b"):
+        requests.feed(POST + b"Content-Length: 2\r\n" + name + b": 1\r\n\r\nhi")
+    assert [list(request.headers) for request in requests.requests] == [
+        [b"content-length", b"x-a"],
+        [b"content-length", b"x-b"],
+    ]
+
+
+def test_a_head_may_be_as_long_as_its_bound() -> None:
+    requests = RequestReader(64, 8)
+    requests.feed(b"GET / HTTP/1.1\r\nX: " + b"x" * 45)
+    with pytest.raises(TooLarge):
+        requests.feed(b"x")
+
+
 def test_what_is_refused_says_so() -> None:
     with pytest.raises(TooLarge, match="the request body has 9 bytes; at most 8 are taken") as refused:
         RequestReader(64, 8).feed(POST + b"Content-Length: 9\r\n\r\n")
@@ -101,6 +118,14 @@ def test_the_chunks_of_a_read_come_as_one() -> None:
     answers.reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n")
     answers.reader.feed(b"1\r\nc\r\n0\r\n\r\n")
     assert answers.calls == [("head", 200), ("data", b"ab"), ("data", b"c"), ("end", True)]
+
+
+def test_every_answer_of_a_connection_has_its_own_headers() -> None:
+    heard: list[list[bytes]] = []
+    answers = ResponseReader(lambda _, headers: heard.append(list(headers)), lambda _: None, lambda: None)
+    for name in (b"x-a", b"x-b"):
+        answers.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + name + b": 1\r\n\r\nhi")
+    assert heard == [[b"content-length", b"x-a"], [b"content-length", b"x-b"]]
 
 
 def test_how_far_an_answer_has_come() -> None:
