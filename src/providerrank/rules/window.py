@@ -9,8 +9,9 @@ multiplication by a power of two: exact in binary floating point. Observations m
 *Quantiles.* TTFT goes into buckets with borders at powers of ``gamma = (1 + a) / (1 - a)`` (DDSketch, Masson et
 al., VLDB 2019): the bucket's middle is within ``a`` = 2 % of anything in it, whatever the distribution. Since
 decay scales all buckets alike, time alone moves no quantile; only an observation does, and then by a step or two.
-So the three quantiles the rules read are found when they are read after one, in a single walk over the buckets (a
-few dozen), and kept until the next: an estimate is made far more seldom than an observation.
+So the quantiles of an estimate are found when they are read after one, in a single sum over the buckets (a few
+dozen), and kept until the next: an estimate is made far more seldom than an observation. The 99th percentile, which
+every attempt's clock reads, is found anew only when the mass beyond its bucket says that it has moved.
 
 *Merging* adds masses. Hence the window of two halves equals the window of the whole, in any order and grouping,
 up to floating-point rounding.
@@ -22,7 +23,10 @@ Invariants: ``requests = successes + failures + explained``; buckets hold only p
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
+from itertools import accumulate
+from math import ceil, log
 from typing import Final
 
 from providerrank.rules.observation import Observation, Outcome
@@ -35,7 +39,9 @@ MIN_TTFT_US: Final = 100
 MAX_TTFT_US: Final = 3_600_000_000
 """1 h: longer than any clock; clamped down."""
 HALF_LIFE_US: Final = PARAMS.history_half_life_us
-TRACKED: Final = (0.5, 0.95, 0.99)
+MEDIAN: Final = 0.5
+TAIL: Final = 0.95
+SLOWEST: Final = 0.99
 UNIT: Final = 1_000_000
 """Masses are recorded in millionths of a request."""
 RECORD_VERSION: Final = 1
@@ -54,8 +60,13 @@ _NEGLIGIBLE: Final = 1e-9
 _INV_HALF_LIFE: Final = 1 / HALF_LIFE_US
 _LN2: Final = math.log(2)
 
+_SUCCESS: Final = Outcome.SUCCESS
+_NOBODYS: Final = Outcome.NOBODYS
+
 _NEARLY: Final = 1 - 1e-9
 """Slack when a running sum is compared with a share of the total, so that rounding does not pick a neighbour."""
+_SLOWEST_SHARE: Final = 1 - SLOWEST * _NEARLY
+"""Of the total, at most this much lies beyond the bucket of the 99th percentile."""
 
 _COUNTS: Final = ("successes", "failures", "explained")
 _AMOUNTS: Final = ("up_us", "down_us", "output_tokens", "generation_us", "counted_tokens", "billed_tokens")
@@ -74,6 +85,7 @@ class Window:
     """Mutable summary of one cell; its public figures are as of ``at_us``, the newest observation."""
 
     __slots__ = (
+        "_beyond",
         "_billed_tokens",
         "_buckets",
         "_counted_tokens",
@@ -84,8 +96,9 @@ class Window:
         "_landmark_us",
         "_log",
         "_log_sq",
+        "_measure",
         "_output_tokens",
-        "_place",
+        "_slowest",
         "_stale",
         "_successes",
         "_timed",
@@ -106,20 +119,26 @@ class Window:
         self._output_tokens = self._generation_us = 0.0
         self._counted_tokens = self._billed_tokens = 0.0
         self._buckets: dict[int, float] = {}
-        self._place = [0] * len(TRACKED)
+        self._measure = 0.0
+        """Log of ``p50^0.7 * p95^0.3`` in microseconds; 0.0: nothing was timed."""
+        self._slowest = 0
+        """The bucket of the 99th percentile; 0: nothing was timed."""
+        self._beyond = 0.0
+        """What the buckets beyond that one hold now."""
         self._stale = False
+        """An observation has come since measure and slowest were found."""
 
     # Writing
 
-    def observe(self, obs: Observation, blame: float = 1.0) -> None:
-        """Add one observation, O(1).
+    def observe(self, obs: Observation, blame: float = 1.0) -> float | None:
+        """Add one observation, O(1); returns the log of its TTFT where that counted.
 
         ``blame``, 0..1, is the share of a failure that an outage does not explain: it counts against the
         healthy rate, the rest is kept apart as ``explained``.
         """
         outcome = obs.outcome
-        if outcome is Outcome.NOBODYS:
-            return
+        if outcome is _NOBODYS:
+            return None
         at_us = obs.at_us
         half_lives = (at_us - self._landmark_us) * _INV_HALF_LIFE
         if half_lives > _REBASE_HALF_LIVES:
@@ -127,26 +146,41 @@ class Window:
         weight = 2.0**half_lives
         if at_us > self.at_us:
             self.at_us = at_us
-        if outcome is Outcome.SUCCESS:
+        if outcome is _SUCCESS:
             self._successes += weight
         elif outcome is Outcome.RATE_LIMITED:
             self._failures += weight * PARAMS.rate_limited_weight
-            return
+            return None
         elif outcome is Outcome.SCHEMA_VIOLATION:
             self._failures += weight
         else:
             self._failures += weight * blame
             self._explained += weight * (1.0 - blame)
-            return
-        ttft_us = obs.ttft_us
-        if ttft_us is not None:
-            self._add_ttft(ttft_us, weight)
-            if obs.output_tokens_counted and obs.total_us is not None and obs.total_us > ttft_us:
-                self._output_tokens += weight * obs.output_tokens_counted
-                self._generation_us += weight * (obs.total_us - ttft_us)
-        if obs.output_tokens_billed is not None and obs.output_tokens_counted is not None:
-            self._counted_tokens += weight * obs.output_tokens_counted
-            self._billed_tokens += weight * obs.output_tokens_billed
+            return None
+        ttft_us, counted, billed = obs.ttft_us, obs.output_tokens_counted, obs.output_tokens_billed
+        if billed is not None and counted is not None:
+            self._counted_tokens += weight * counted
+            self._billed_tokens += weight * billed
+        if ttft_us is None:
+            return None
+        total_us = obs.total_us
+        if counted and total_us is not None and total_us > ttft_us:
+            self._output_tokens += weight * counted
+            self._generation_us += weight * (total_us - ttft_us)
+        if not MIN_TTFT_US <= ttft_us <= MAX_TTFT_US:
+            ttft_us = MIN_TTFT_US if ttft_us < MIN_TTFT_US else MAX_TTFT_US
+        log_ttft = log(ttft_us)
+        index = ceil(log_ttft * _INV_LOG_GAMMA)
+        buckets = self._buckets
+        buckets[index] = buckets.get(index, 0.0) + weight
+        if index > self._slowest:
+            self._beyond += weight
+        self._timed += weight
+        weighed = weight * log_ttft
+        self._log += weighed
+        self._log_sq += weighed * log_ttft
+        self._stale = True
+        return log_ttft
 
     def elapse(self, now_us: int, up: bool) -> None:
         """Account the time since the last call as up or down; the first call only starts the clock."""
@@ -163,17 +197,6 @@ class Window:
                 self._down_us += mass
         if now_us > self.elapsed_us:
             self.elapsed_us = now_us
-
-    def _add_ttft(self, ttft_us: int, weight: float) -> None:
-        clamped = min(max(ttft_us, MIN_TTFT_US), MAX_TTFT_US)
-        log = math.log(clamped)
-        index = math.ceil(log * _INV_LOG_GAMMA)
-        buckets = self._buckets
-        buckets[index] = buckets.get(index, 0.0) + weight
-        self._timed += weight
-        self._log += weight * log
-        self._log_sq += weight * log * log
-        self._stale = True
 
     def _move_landmark(self, at_us: int) -> float:
         """Move the landmark to the half-life ``at_us`` is in; returns half-lives from there to ``at_us``."""
@@ -192,31 +215,29 @@ class Window:
         """Take ``buckets`` and what they sum to."""
         self._buckets = buckets
         self._timed = sum(buckets[i] for i in sorted(buckets))
+        self._slowest, self._beyond = 0, self._timed
         self._stale = True
 
-    def _find(self, quantiles: tuple[float, ...]) -> list[int]:
-        """The buckets that hold these quantiles, which ascend; zeros when empty."""
-        buckets = self._buckets
-        found: list[int] = []
-        wanted = iter(quantiles)
-        target = next(wanted) * self._timed * _NEARLY
-        reached, index = 0.0, 0
-        for index in sorted(buckets):  # noqa: B007  # the last one is read below
-            reached += buckets[index]
-            while reached >= target:
-                found.append(index)
-                if len(found) == len(quantiles):
-                    return found
-                target = next(wanted) * self._timed * _NEARLY
-        # Rounding may leave the sum a hair below the last target; an empty window leaves zeros.
-        return found + [index] * (len(quantiles) - len(found))
+    def _sum_up(self) -> tuple[list[int], list[float]]:
+        """The buckets in order, and what each and those before it hold together."""
+        order = sorted(self._buckets)
+        return order, list(accumulate(map(self._buckets.__getitem__, order)))
 
-    def _get_places(self) -> list[int]:
-        """The buckets of the tracked quantiles."""
-        if self._stale:
-            self._place = self._find(TRACKED)
-            self._stale = False
-        return self._place
+    def _find(self, quantile: float, sums: list[float]) -> int:
+        """Where in the order the quantile is. Rounding may leave the last sum a hair below it."""
+        return min(bisect_left(sums, quantile * self._timed * _NEARLY), len(sums) - 1)
+
+    def _settle(self) -> None:
+        """Find measure and slowest anew."""
+        order, sums = self._sum_up()
+        if order:
+            median, tail = order[self._find(MEDIAN, sums)], order[self._find(TAIL, sums)]
+            self._measure = _MEDIAN_POWER * _LOG_MIDDLE[median] + _TAIL_POWER * _LOG_MIDDLE[tail]
+            at = self._find(SLOWEST, sums)
+            self._slowest, self._beyond = order[at], sums[-1] - sums[at]
+        else:
+            self._measure, self._slowest, self._beyond = 0.0, 0, 0.0
+        self._stale = False
 
     # Reading
 
@@ -251,14 +272,16 @@ class Window:
 
     def get_figures(self, now_us: int) -> Figures:
         """All that an estimate needs, as of ``now_us``, in one call: see `Figures`."""
+        if self._stale:
+            self._settle()
         scale = 2.0 ** ((self._landmark_us - now_us) * _INV_HALF_LIFE)
-        median, tail, _ = self._get_places() if self._stale else self._place
+        timed = self._timed
         return (
             self._successes * scale,
             self._failures * scale,
-            self._timed * scale,
-            _MEDIAN_POWER * _LOG_MIDDLE[median] + _TAIL_POWER * _LOG_MIDDLE[tail] if median else 0.0,
-            self._log / self._timed if median else 0.0,
+            timed * scale,
+            self._measure,
+            self._log / timed if timed else 0.0,
             self._up_us * scale,
             self._down_us * scale,
             self._counted_tokens * scale,
@@ -288,22 +311,26 @@ class Window:
 
     def quantile_us(self, q: float) -> int | None:
         """TTFT at quantile ``q`` (0..1), within 2 %; None when no request had one."""
-        at = self._find((q,))[0]
-        return round(_MIDDLE[at]) if at else None
+        order, sums = self._sum_up()
+        return round(_MIDDLE[order[self._find(q, sums)]]) if order else None
 
     @property
     def log_ttft(self) -> float | None:
         """Log of ``p50^0.7 * p95^0.3`` in microseconds, the measure of latency. None when never measured."""
-        median, tail, _ = self._get_places() if self._stale else self._place
-        if not median:
-            return None
-        return _MEDIAN_POWER * _LOG_MIDDLE[median] + _TAIL_POWER * _LOG_MIDDLE[tail]
+        if self._stale:
+            self._settle()
+        return self._measure or None
 
     @property
     def p99_us(self) -> int | None:
         """TTFT at the 99th percentile. None when never measured."""
-        at = self._get_places()[2]
-        return round(_MIDDLE[at]) if at else None
+        slowest = self._slowest
+        if self._stale and not (
+            slowest and self._beyond <= self._timed * _SLOWEST_SHARE < self._beyond + self._buckets[slowest]
+        ):
+            self._settle()
+            slowest = self._slowest
+        return round(_MIDDLE[slowest]) if slowest else None
 
     @property
     def log_mean(self) -> float | None:
