@@ -11,6 +11,7 @@ Verbs that end in *s* and name an action (``tries``, ``commits``, ``waits``, ``f
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -89,11 +90,11 @@ class Pool:
     def more_here(self, now_us: int) -> bool:
         return any(self.is_usable(c, now_us) for c in self.models[self.at][1])
 
-    def earliest_cooled_us(self, now_us: int) -> tuple[Endpoint, int] | None:
+    def earliest_cooled_us(self, now_us: int, avoid: Collection[str] = ()) -> tuple[Endpoint, int] | None:
         cooling = [
             (self.cooling[c.id], i, c)
             for i, c in enumerate(self.models[self.at][1])
-            if self.cooling.get(c.id, 0) > now_us and self.admits(c)
+            if self.cooling.get(c.id, 0) > now_us and c.id not in avoid and self.admits(c)
         ]
         if not cooling:
             return None

@@ -28,7 +28,7 @@ Invariants, held by a property test:
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -146,8 +146,8 @@ class Candidates(Protocol):
     def more_here(self, now_us: int) -> bool:
         """Whether anything else would be offered of the current model."""
 
-    def earliest_cooled_us(self, now_us: int) -> tuple[Endpoint, int] | None:
-        """The rate-limited endpoint of the current model that frees first, and when."""
+    def earliest_cooled_us(self, now_us: int, avoid: Collection[str] = ...) -> tuple[Endpoint, int] | None:
+        """The rate-limited endpoint of the current model that frees first, and when; none of the ids in ``avoid``."""
 
     def advance(self, now_us: int) -> bool:
         """Go on to the next fallback model."""
@@ -475,9 +475,14 @@ class Attempts:
         if cooled is None:
             return None
         endpoint, free_us = cooled
-        self._note_cooled(now_us, free_us)
-        if any(a.endpoint is endpoint and a.fault is not Fault.RATE_LIMITED for a in self._log):
-            return None  # others made it cool: here it failed for a reason that waiting does not mend
+        self._cooled = free_us if self._cooled is None else min(self._cooled, free_us)
+        # One that failed here for another reason is not tried again because others made it cool meanwhile.
+        avoid = {a.endpoint.id for a in self._log if a.fault is not Fault.RATE_LIMITED}
+        if endpoint.id in avoid:
+            cooled = self._candidates.earliest_cooled_us(now_us, avoid)
+            if cooled is None:
+                return None
+            endpoint, free_us = cooled
         if self._patience_end_us is None:
             self._patience_end_us = now_us + self._timing.patience_us
         if free_us > min(self._patience_end_us, self._deadline_us):

@@ -17,7 +17,7 @@ and one failure more sends it away again.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -120,13 +120,15 @@ class Plan:
         """Whether any endpoint is left: on this model, on a fallback model, or as last resort."""
         return any(self._has_untried(stage, now_us) for stage in self._stages)
 
-    def earliest_cooled_us(self, now_us: int) -> tuple[Endpoint, int] | None:
-        """The cooling endpoint of the current model that frees first, tried or not, and when."""
+    def earliest_cooled_us(self, now_us: int, avoid: Collection[str] = ()) -> tuple[Endpoint, int] | None:
+        """The cooling endpoint of the current model that frees first, tried or not but not in ``avoid``, and when."""
         stage = self._stages[self._at]
         cooling = [
             s.state
             for s in stage.board.members
-            if s.state.cooling_until_us > now_us and (stage.pool is None or stage.pool.admits(s))
+            if s.state.cooling_until_us > now_us
+            and s.state.id not in avoid
+            and (stage.pool is None or stage.pool.admits(s))
         ]
         if self._single and self._tried:
             cooling = [state for state in cooling if state in self._tried]

@@ -98,7 +98,7 @@ def test_only_the_plain_form_of_serve_goes_the_short_way(arguments: list[str], e
 
 def test_nothing_asked_is_answered_with_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([]) == 2
-    assert "doctor" in capsys.readouterr().out
+    assert "doctor" in capsys.readouterr().err
 
 
 def test_check_prints_notes_apart_from_the_verdict(path: str, capsys: pytest.CaptureFixture[str]) -> None:
