@@ -15,6 +15,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from providerrank.rules.cells import Price
 from providerrank.rules.params import SECOND_US, Params
@@ -27,6 +28,8 @@ SMALL = 64
 REBUILD_US = SECOND_US
 THIN = 50.0
 """Requests of its own past which a cell's estimate no longer feels the prior."""
+
+_get_key = attrgetter("key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,7 @@ class Board:
             self.score(standing, now_us)
         self._queue.clear()
         self.members.sort(key=_get_key)
-        self.keys[:] = [s.key for s in self.members]
+        self.keys[:] = map(_get_key, self.members)
 
     def score(self, standing: Standing, now_us: int) -> None:
         """Compute one standing's scores from its cell's estimate."""
@@ -195,7 +198,3 @@ class Board:
     def count_within(self, composite: float) -> int:
         """How many members have at least this composite score."""
         return bisect_right(self.keys, TIE_BREAK * 1e5 - composite)
-
-
-def _get_key(standing: Standing) -> float:
-    return standing.key

@@ -24,6 +24,9 @@ from providerrank.rules.window import Window
 PRIOR_LOG_STEP = 0.1
 PRIOR_SUCCESS_STEP = 0.005
 """Moves of a prior too small to be worth scoring every endpoint anew: about 0.01 of a composite score each."""
+PRIOR_LOG_SHARE = PRIOR_LOG_STEP / 5
+PRIOR_SUCCESS_SHARE = PRIOR_SUCCESS_STEP / 5
+"""Moves of one cell's contribution too small to be told to the prior."""
 PRIOR_EVIDENCE = 3.0
 
 
@@ -161,65 +164,56 @@ class CellState:
 
     def estimate(self, now_us: int, params: Params) -> None:
         """Bring the estimate up to date with window, session and priors."""
+        # compute_success, compute_blended_success and compute_blended_log, written out: this is the hot path.
         self.fresh = True
         self.estimated_us = now_us
         prior = self.prior
         log_ttft = mean = prior.log_ttft
         success = prior.success
         worth, worth_timed, evidence = params.prior_success_requests, params.prior_ttft_requests, 0.0
-        own, whole = self.window, self.endpoint.window
-        if whole is not own:
+        own, window = self.window, self.endpoint.window
+        while True:
+            successes, failures, timed, measure, seen_mean, up, down, counted, billed = window.get_figures(now_us)
+            evidence = successes + failures
+            success = (worth * success + successes) / (worth + evidence)
+            if timed:
+                log_ttft = (timed * measure + worth_timed * log_ttft) / (timed + worth_timed)
+                mean = seen_mean
+            else:
+                mean = log_ttft
+            if window is own or own is None:
+                break
             # Each level is shrunk towards the one before: model, endpoint, cell.
-            log_ttft, mean, success, evidence = self._read(whole, now_us, params, log_ttft, success, worth_timed, worth)
+            window = own
             worth = min(worth + evidence, params.borrowed_requests)
             worth_timed = min(worth_timed + evidence, params.borrowed_requests)
+        up += params.prior_uptime_us
+        self.uptime = up / (up + down) if down else 1.0
+        self.honesty = compute_honesty(counted, billed, params) if billed > counted else 1.0
         if own is not None:
-            log_ttft, mean, success, evidence = self._read(own, now_us, params, log_ttft, success, worth_timed, worth)
             weight = evidence / (evidence + PRIOR_EVIDENCE)
-            if (
-                abs(weight * log_ttft - self.prior_log) > PRIOR_LOG_STEP / 5
-                or abs(weight * success - self.prior_success) > PRIOR_SUCCESS_STEP / 5
+            if not (
+                -PRIOR_LOG_SHARE <= weight * log_ttft - self.prior_log <= PRIOR_LOG_SHARE
+                and -PRIOR_SUCCESS_SHARE <= weight * success - self.prior_success <= PRIOR_SUCCESS_SHARE
             ):
                 prior.replace(self, weight, success, log_ttft)
         session = self.session
         if session is not None:
-            # compute_blended_success and compute_blended_log, written out: this is the hot path.
             elapsed_us = now_us - session.at_us
             decay = 2.0 ** (-elapsed_us / params.session_half_life_us) if elapsed_us > 0 else 1.0
-            worth = min(params.history_prior_requests, evidence + worth)
+            worth += evidence
+            if worth > params.history_prior_requests:
+                worth = params.history_prior_requests
             seen = session.requests * decay
             success = (worth * success + seen - session.failures * decay) / (worth + seen)
             timed = session.timed
             if timed:
-                weight = timed * decay / (timed * decay + worth)
-                log_ttft += weight * (session.log_sum / timed - mean)
+                weight = timed * decay
+                log_ttft += weight / (weight + worth) * (session.log_sum / timed - mean)
         self.log_ttft = log_ttft
         self.mean = mean
         self.success = success
         self.evidence = evidence
-
-    def _read(
-        self,
-        window: Window,
-        now_us: int,
-        params: Params,
-        log_ttft: float,
-        success: float,
-        worth_timed: float,
-        worth: float,
-    ) -> tuple[float, float, float, float]:
-        """Read a window against its priors: log TTFT, mean of log TTFT, success rate, evidence."""
-        successes, failures, timed, measure, mean, up, down, counted, billed = window.get_figures(now_us)
-        evidence = successes + failures
-        success = (worth * success + successes) / (worth + evidence)
-        if timed:
-            log_ttft = (timed * measure + worth_timed * log_ttft) / (timed + worth_timed)
-        else:
-            mean = log_ttft
-        up += params.prior_uptime_us
-        self.uptime = up / (up + down)
-        self.honesty = compute_honesty(counted, billed, params) if billed > counted else 1.0
-        return log_ttft, mean, success, evidence
 
 
 class Standing:
