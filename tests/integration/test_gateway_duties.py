@@ -1,4 +1,4 @@
-"""What the gateway itself owes a client: its paths, its refusals, who may call, and what a request may ask of the route."""
+"""What the gateway owes a client: its paths, its refusals, who may call, and what a request may ask of its route."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ async def test_silence_is_given_up_and_the_silent_connection_closed(fault: Fault
     async with bed(Seller("a"), Seller("b"), clocks=SHORT) as it:
         await meet(it, fault, body)
         assert it.outcomes == [("a", "FAILURE"), ("b", "SUCCESS")]
-        await it.sims["a"].idle()
+        await until(lambda: it.sims["a"].log.in_flight == 0)
         assert it.sims["a"].log.last.is_cancelled
 
 

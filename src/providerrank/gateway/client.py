@@ -7,7 +7,10 @@ make us hold more than it is owed. Everything it may do slowly has a clock.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import struct
+import termios
 from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
@@ -26,6 +29,9 @@ log = logging.getLogger(__name__)
 WRITE_HIGH_BYTES = 256 * 1024
 """Past this much unsent, the endpoint is not read from until the client has caught up."""
 
+AHEAD_BYTES = 64 * 1024
+"""Of requests a client sends before its current one is answered; past it, no more is read meanwhile."""
+
 _JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
 _CLOSE = b"Connection: close\r\n"
@@ -36,14 +42,17 @@ class ClientConnection(asyncio.Protocol):
     """Reads requests, hands them to the gateway, writes what comes back."""
 
     __slots__ = (
+        "_ahead_bytes",
         "_chunked",
         "_exchange",
         "_gateway",
+        "_in_body",
         "_keep_alive",
         "_reader",
         "_reading",
         "_request",
         "_transport",
+        "_unread_bytes",
         "is_loopback",
         "is_trusted",
         "paused",
@@ -60,6 +69,10 @@ class ClientConnection(asyncio.Protocol):
         self._keep_alive = True
         self._chunked = True
         self._reading = True
+        self._ahead_bytes = 0
+        """Of further requests, sent while one is being answered."""
+        self._in_body = False
+        self._unread_bytes = 0
         self.is_loopback = False
         self.is_trusted = False
         """May call without a key (unless it is a web page)."""
@@ -98,6 +111,7 @@ class ClientConnection(asyncio.Protocol):
         reader = self._reader
         if not reader.busy and self._request is None:
             self.since_us = self._gateway.now_us()
+            self._in_body = False
         try:
             reader.feed(data)
         except TooLarge as error:
@@ -112,13 +126,20 @@ class ClientConnection(asyncio.Protocol):
             elif reader.wants_continue:
                 reader.wants_continue = False
                 self._write(CONTINUE)
+            if reader.in_body and not self._in_body:
+                self._in_body = True
+                self.since_us = self._gateway.now_us()
         elif reader.requests or reader.busy:
-            self._stop_reading()
+            # Reading goes on for a while: a client's going away is seen by nothing else.
+            self._ahead_bytes += len(data)
+            if self._ahead_bytes > AHEAD_BYTES:
+                self._stop_reading()
 
     @override
     def pause_writing(self) -> None:
         self.paused = True
         self.stalled_us = self._gateway.now_us()
+        self._unread_bytes = self._count_unread()
         if self._exchange is not None:
             self._exchange.pause()
 
@@ -140,6 +161,28 @@ class ClientConnection(asyncio.Protocol):
     def is_receiving(self) -> bool:
         """Part of a request has arrived and the rest has not."""
         return self._request is None and self._reader.busy
+
+    def is_stalled(self, now_us: int, limit_us: int) -> bool:
+        """We hold bytes for it, and for longer than the limit it has taken none of them; asked about once a second."""
+        if self.stalled_us is None:
+            return False
+        unread = self._count_unread()
+        if unread < self._unread_bytes:
+            self.stalled_us = now_us
+        self._unread_bytes = unread
+        return now_us - self.stalled_us > limit_us
+
+    def _count_unread(self) -> int:
+        """Bytes the client's machine has not taken yet: those here, and those in our kernel, which holds megabytes."""
+        if self._transport is None:
+            return 0
+        waiting = self._transport.get_write_buffer_size()
+        plug = self._transport.get_extra_info("socket")
+        try:
+            waiting += struct.unpack("i", fcntl.ioctl(plug.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+        except OSError:
+            pass  # no such question on this system
+        return waiting
 
     def attach(self, exchange: Exchange) -> None:
         """The exchange that answers the current request."""
@@ -213,6 +256,7 @@ class ClientConnection(asyncio.Protocol):
             self._request = reader.requests[0]
             return
         self.since_us = self._gateway.now_us()
+        self._ahead_bytes = 0
         if not self._reading:
             self._reading = True
             transport.resume_reading()

@@ -12,6 +12,10 @@ import asyncio
 CLOSE = b""
 """In place of data: close once what came before has been sent."""
 
+LARGE_BYTES = 32 * 1024
+"""A write of this size is not put off: one turn of the loop may read megabytes from an endpoint, and only a transport
+that was written to can say that its client does not keep up."""
+
 
 class Outbox:
     """Everything to be sent when the current turn of the loop is over, in order."""
@@ -28,6 +32,8 @@ class Outbox:
         if not entries:
             self._loop.call_soon(self.flush)
         entries.append((transport, data))
+        if len(data) >= LARGE_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         """Send everything now."""

@@ -371,7 +371,7 @@ class Gateway:
         limits = self.limits
         for connection in list(self._connections):
             age = now - connection.since_us
-            if (connection.stalled_us is not None and now - connection.stalled_us > limits.client_stall_us) or (
+            if connection.is_stalled(now, limits.client_stall_us) or (
                 connection.is_receiving and age > limits.client_head_us
             ):
                 connection.abort()

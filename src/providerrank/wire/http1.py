@@ -103,6 +103,11 @@ class RequestReader:
         self.busy = False
         """Part of a request has arrived and the rest has not."""
 
+    @property
+    def in_body(self) -> bool:
+        """A request's head has arrived and its body has not, or not all of it."""
+        return self.busy and not self._in_head
+
     def feed(self, data: bytes) -> None:
         """Take bytes as they arrived."""
         self._head_bytes += len(data)
