@@ -101,6 +101,10 @@ class Pool:
         until_us, _, first = min(cooling, key=lambda entry: entry[:2])
         return first, until_us
 
+    def mark(self, endpoint: Endpoint) -> None:
+        if endpoint.id not in self.tried:
+            self.tried.append(endpoint.id)
+
     def advance(self, now_us: int) -> bool:
         del now_us
         if self.at + 1 >= len(self.models):

@@ -149,6 +149,9 @@ class Candidates(Protocol):
     def earliest_cooled_us(self, now_us: int, avoid: Collection[str] = ...) -> tuple[Endpoint, int] | None:
         """The rate-limited endpoint of the current model that frees first, and when; none of the ids in ``avoid``."""
 
+    def mark(self, endpoint: Endpoint) -> None:
+        """Count an endpoint that was waited for as tried."""
+
     def advance(self, now_us: int) -> bool:
         """Go on to the next fallback model."""
 
@@ -396,6 +399,7 @@ class Attempts:
             endpoint, self._waiting_for = self._waiting_for, None
             if endpoint is None or now_us >= self._deadline_us:
                 return self._fail(now_us)
+            self._candidates.mark(endpoint)
             return self._try(now_us, endpoint)
         attempt = self.attempt
         if attempt is None:

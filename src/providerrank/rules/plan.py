@@ -137,6 +137,13 @@ class Plan:
         first = min(cooling, key=lambda state: (state.cooling_until_us, state.index))
         return first.endpoint, first.cooling_until_us
 
+    def mark(self, endpoint: Endpoint) -> None:
+        """Count an endpoint that was waited for as tried."""
+        for standing in self._get_candidates(self._stages[self._at]):
+            state = standing.state
+            if state.endpoint is endpoint and state not in self._tried:
+                self._tried.append(state)
+
     def advance(self, now_us: int) -> bool:
         """On to the next fallback model; False when there is none."""
         if self._at + 1 >= len(self._stages) or (self._single and self._tried):

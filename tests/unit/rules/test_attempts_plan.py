@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from providerrank.rules.attempts import Action, Attempts, Candidates, Fail, Fault, Try
 from providerrank.rules.catalog import ModelRules
-from tests.playbook import TIMING
+from tests.playbook import TIMING, S
 from tests.unit.rules.market import Market, endpoint
 
 
@@ -43,3 +43,17 @@ def test_a_last_resort_leaves_the_plan_on_its_model() -> None:
     market.wait(600)
     assert plan.next(market.now) is None
     assert not plan.more_here(market.now)
+
+
+def test_an_endpoint_that_was_waited_for_counts_as_tried() -> None:
+    """Otherwise it would be offered again after failing in a way that is never retried."""
+    market = Market(endpoint("a"))
+    market.router.cool("a/m", market.now + S)
+    plan = market.plan()
+    assert plan.next(market.now) is None
+    waited_for = plan.earliest_cooled_us(market.now)
+    assert waited_for is not None
+    plan.mark(waited_for[0])
+    plan.mark(waited_for[0])
+    assert plan.next(market.now + 2 * S) is None
+    assert plan.earliest_cooled_us(market.now, avoid={"a/m"}) is None
