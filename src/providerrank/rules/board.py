@@ -48,14 +48,11 @@ class Board:
         "_latency_weight",
         "_log_target",
         "_params",
-        "_prior",
         "_price_weight",
-        "_queue",
         "_rebuilt_us",
         "_reliability_power",
         "_reliability_weight",
         "_reputation_weight",
-        "_revision",
         "_uptime_weight",
         "by_state",
         "common_features",
@@ -64,6 +61,9 @@ class Board:
         "members",
         "min_reputation",
         "model",
+        "prior",
+        "queue",
+        "revision",
         "smallest_context",
         "task",
         "tier",
@@ -84,10 +84,10 @@ class Board:
         self.tier = tier
         self.min_reputation = terms.min_reputation
         self._params = params
-        self._prior = prior
-        self._revision = -1
+        self.prior = prior
+        self.revision = -1
         self._rebuilt_us = 0
-        self._queue: list[Standing] = []
+        self.queue: list[Standing] = []
         self._log_target = math.log(params.get_task(task).target_ttft_us)
         weights, price_cap = terms.weights, terms.price_cap
         scale = weights.reputation / (weights.reputation + weights.price)
@@ -107,7 +107,7 @@ class Board:
         self.members: list[Standing] = []
         self.excluded: list[Standing] = []
         for cell, cost in costed:
-            standing = Standing(cell, cost, compute_price_score(cost, cap, params), self._queue)
+            standing = Standing(cell, cost, compute_price_score(cost, cap, params), self.queue)
             (self.members if cost <= cap else self.excluded).append(standing)
         self.keys: list[float] = [0.0] * len(self.members)
         self.by_state: dict[EndpointState, Standing] = {s.state: s for s in self.members}
@@ -119,14 +119,14 @@ class Board:
 
     def refresh(self, now_us: int) -> None:
         """Bring the order up to date with what was observed."""
-        prior = self._prior
-        if (prior.has_moved or self._revision != prior.revision) and (
-            len(self.members) <= SMALL or self._revision < 0 or now_us - self._rebuilt_us >= REBUILD_US
+        prior = self.prior
+        if (prior.has_moved or self.revision != prior.revision) and (
+            len(self.members) <= SMALL or self.revision < 0 or now_us - self._rebuilt_us >= REBUILD_US
         ):
             self.rebuild(now_us)
-        elif self._queue:
+        elif self.queue:
             keys, members = self.keys, self.members
-            for standing in self._queue:
+            for standing in self.queue:
                 standing.queued = False
                 at = bisect_left(keys, standing.key)
                 self.score(standing, now_us)
@@ -139,23 +139,23 @@ class Board:
                 at = bisect_left(keys, key)
                 keys.insert(at, key)
                 members.insert(at, standing)
-            self._queue.clear()
+            self.queue.clear()
 
     def rebuild(self, now_us: int, *, with_settled: bool = False) -> None:
         """Score every endpoint anew and sort; those whose own evidence outweighs the prior only ``with_settled``."""
         if with_settled:
             for standing in self.members:
                 standing.cell.estimate(now_us, self._params)
-        if self._prior.has_moved:
-            self._prior.publish()
-        self._revision = self._prior.revision
+        if self.prior.has_moved:
+            self.prior.publish()
+        self.revision = self.prior.revision
         self._rebuilt_us = now_us
         for standing in self.members:
             standing.queued = False
             if with_settled or standing.cell.evidence < THIN:
                 standing.cell.fresh = False
             self.score(standing, now_us)
-        self._queue.clear()
+        self.queue.clear()
         self.members.sort(key=_get_key)
         self.keys[:] = map(_get_key, self.members)
 

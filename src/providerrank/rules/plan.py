@@ -64,7 +64,7 @@ class Stage:
     ) -> None:
         self.board = board
         self.pool = pool
-        """None: everyone on the board."""
+        """None: everyone on the board, which is not empty; and the stage is never changed."""
         self.first = first
         """Taken in this order, before the rest."""
         self.is_sorted = is_sorted
@@ -98,18 +98,22 @@ class Plan:
 
     def next(self, now_us: int) -> Endpoint | None:
         """The best usable untried endpoint of the current model, now marked tried; None when there is none."""
-        if self._single and self._tried:
+        tried = self._tried
+        if tried and self._single:
             return None
         stage = self._stages[self._at]
-        stage.board.refresh(now_us)
-        for standing in stage.first:
-            if self._is_usable(stage, standing, now_us) and self._get_effective(stage, standing, now_us) >= 0.0:
-                return self._take(standing, now_us)
+        board = stage.board
+        if board.queue or board.revision != board.prior.revision or board.prior.has_moved:
+            board.refresh(now_us)
+        if stage.first:
+            for standing in stage.first:
+                if self._is_usable(stage, standing, now_us) and self._get_effective(stage, standing, now_us) >= 0.0:
+                    return self._take(standing, now_us)
         chosen: Standing | None = None
-        if self._explore and not self._tried:
+        if self._explore and not tried:
             chosen = self._sample(stage, now_us)
         if chosen is None:
-            chosen = self._pick(stage, now_us)
+            chosen = self._pick_ranked(stage, now_us) if stage.pool is None else self._pick(stage, stage.pool, now_us)
         return None if chosen is None else self._take(chosen, now_us)
 
     def more_here(self, now_us: int) -> bool:
@@ -139,7 +143,7 @@ class Plan:
 
     def mark(self, endpoint: Endpoint) -> None:
         """Count an endpoint that was waited for as tried."""
-        for standing in self._get_candidates(self._stages[self._at]):
+        for standing in self._stages[self._at].board.members:
             state = standing.state
             if state.endpoint is endpoint and state not in self._tried:
                 self._tried.append(state)
@@ -179,12 +183,15 @@ class Plan:
 
     def require(self, features: frozenset[str] = frozenset(), context_over: int | None = None) -> None:
         """Narrow what follows, on every model: these features too, and a context window above ``context_over``."""
-        for stage in self._stages:
-            if stage.pool is None:
-                stage.pool = Pool(Ask(stage.board.model), ModelRules(stage.board.model), None, 0.0)
-            stage.pool.features |= features
+        for at, stage in enumerate(self._stages):
+            pool = stage.pool
+            if pool is None:
+                # A stage without filters may be shared with other plans.
+                pool = Pool(Ask(stage.board.model), ModelRules(stage.board.model), None, 0.0)
+                self._stages[at] = Stage(stage.board, pool, stage.first)
+            pool.features |= features
             if context_over is not None:
-                stage.pool.context = max(stage.pool.context, context_over + 1)
+                pool.context = max(pool.context, context_over + 1)
 
     # Who is usable
 
@@ -231,7 +238,9 @@ class Plan:
             composite = board.compute_composite(standing, reputation)
         elif not state.suspect:
             return composite
-        belief = self._get_belief(standing, now_us)
+        belief = state.get_belief(now_us, params)
+        if own is not None:
+            belief = max(belief, own.get_belief(now_us, params))
         if belief <= params.belief_suspect:
             if own is None:
                 state.suspect = False
@@ -267,12 +276,11 @@ class Plan:
 
     # Choosing
 
-    def _pick(self, stage: Stage, now_us: int) -> Standing | None:
+    def _pick(self, stage: Stage, pool: Pool, now_us: int) -> Standing | None:
         """By rank; where the tier has a bar, those proven to meet it come before the unproven."""
         if stage.is_sorted:
             return None
-        pool = stage.pool
-        if pool is None or pool.min_reputation is None:
+        if pool.min_reputation is None:
             return self._pick_ranked(stage, now_us)
         pool.proven_only = True
         chosen = self._pick_ranked(stage, now_us)
@@ -280,8 +288,17 @@ class Plan:
         return chosen or self._pick_ranked(stage, now_us)
 
     def _pick_ranked(self, stage: Stage, now_us: int) -> Standing | None:
-        board, overlay = stage.board, self._overlay
-        members = board.members
+        board, overlay, tried, pool = stage.board, self._overlay, self._tried, stage.pool
+        members, width = board.members, self._params.class_width
+        if pool is None and not tried and not overlay:
+            # The usual case: nobody can be better than the head, unless something is the matter with it.
+            head = members[0]
+            state = head.state
+            if not state.suspect and state.cooling_until_us <= now_us:
+                least = head.composite - width
+                if len(members) < 2 or members[1].composite < least:
+                    return head
+                return self._balance(stage, head, least, now_us)
         best: Standing | None = None
         best_score = NEVER
         own_best: Standing | None = None
@@ -294,7 +311,6 @@ class Plan:
                     score = self._get_effective(stage, standing, now_us)
                     if score > own_score:
                         own_best, own_score = standing, score
-        tried, pool = self._tried, stage.pool
         for standing in members:
             # The composite bounds the effective score: nobody further down can be better.
             composite = standing.composite
@@ -311,7 +327,6 @@ class Plan:
             score = self._get_effective(stage, standing, now_us) if state.suspect else composite
             if score > best_score:
                 best, best_score = standing, score
-        width = self._params.class_width
         if best is None or own_score >= best_score - width:
             # A conversation stays where it is, and where its prompt is cached, while that is in the best class.
             return own_best if own_best is not None and own_score > NEVER else best
@@ -321,19 +336,20 @@ class Plan:
 
     def _balance(self, stage: Stage, best: Standing, least: float, now_us: int) -> Standing:
         """Of two at random in the best class the less loaded; the better where loads are equal."""
-        members = stage.board.members
-        count = stage.board.count_within(least)
-        draw, tried = self._rng.random, self._tried
-        plain = stage.pool is None and not tried
+        board, draw = stage.board, self._rng.random
+        members, count = board.members, board.count_within(least)
+        plain = stage.pool is None and not self._tried and not self._overlay
         first: Standing | None = None
+        refused: Standing | None = None
         for _ in range(DRAWS):
             standing = members[int(draw() * count)]
-            if standing is first:
+            if standing is first or standing is refused:
                 continue
             state = standing.state
-            if not (plain and not state.suspect and state.cooling_until_us <= now_us and not self._overlay) and not (
+            if (not plain or state.suspect or state.cooling_until_us > now_us) and not (
                 self._is_usable(stage, standing, now_us) and self._get_effective(stage, standing, now_us) >= least
             ):
+                refused = standing
                 continue
             if first is None:
                 first = standing
