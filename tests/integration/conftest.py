@@ -10,12 +10,18 @@ import uvloop
 
 LoopFactories = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
 
+ASYNCIO: LoopFactories = {"asyncio": asyncio.new_event_loop}
+UVLOOP: LoopFactories = {"uvloop": uvloop.new_event_loop}
 
-def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> LoopFactories | None:
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> LoopFactories:
     del config
-    name = item.path.name
-    if not name.startswith("test_gateway_"):
-        return None
-    if name == "test_gateway_faults.py":
-        return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
-    return {"uvloop": uvloop.new_event_loop}
+    match item.path.name:
+        case "test_gateway_faults.py":
+            return {**UVLOOP, **ASYNCIO}
+        case "test_gateway_tls.py":
+            return ASYNCIO  # simulated endpoints accept TLS on asyncio's loop alone
+        case name if name.startswith("test_gateway_"):
+            return UVLOOP
+        case _:
+            return ASYNCIO
