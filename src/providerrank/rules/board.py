@@ -20,7 +20,7 @@ from operator import attrgetter
 from providerrank.rules.cells import Price
 from providerrank.rules.params import SECOND_US, Params
 from providerrank.rules.ranking import Weights, compute_expected_cost_nusd, compute_price_score
-from providerrank.rules.state import CellState, EndpointState, Prior, Standing
+from providerrank.rules.state import CellState, EndpointState, ModelState, Prior, Standing
 
 TIE_BREAK = 1e-12
 SMALL = 64
@@ -39,6 +39,7 @@ class Terms:
     price_cap: Price | None
     weights: Weights
     min_reputation: float | None
+    exploration: float = 0.0
 
 
 class Board:
@@ -57,21 +58,24 @@ class Board:
         "by_state",
         "common_features",
         "excluded",
+        "exploration",
         "keys",
         "members",
         "min_reputation",
         "model",
+        "model_state",
         "prior",
         "queue",
         "revision",
         "smallest_context",
         "task",
         "tier",
+        "warm_requests",
     )
 
     def __init__(
         self,
-        model: str,
+        model: ModelState,
         task: str,
         tier: str | None,
         cells: Iterable[CellState],
@@ -79,7 +83,8 @@ class Board:
         terms: Terms,
         params: Params,
     ) -> None:
-        self.model = model
+        self.model_state = model
+        self.model = model.rules.id
         self.task = task
         self.tier = tier
         self.min_reputation = terms.min_reputation
@@ -109,6 +114,11 @@ class Board:
         for cell, cost in costed:
             standing = Standing(cell, cost, compute_price_score(cost, cap, params), self.queue)
             (self.members if cost <= cap else self.excluded).append(standing)
+        self.warm_requests = params.cold_start_requests * min(len(self.members), params.sample_top + params.sample_rest)
+        """Requests by which the cold-start share has fallen to a tenth."""
+        explores = self.min_reputation is None and len(self.members) > 1
+        self.exploration = terms.exploration if explores else 0.0
+        """The share below which it does not fall; 0.0: nothing is ever sampled."""
         self.keys: list[float] = [0.0] * len(self.members)
         self.by_state: dict[EndpointState, Standing] = {s.state: s for s in self.members}
         for standing in self.members:

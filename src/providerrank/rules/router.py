@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from random import Random
+from typing import Final
 
 from providerrank.rules.ask import Ask, EmptyPool, Preferences, RoutingError, Sort, UnknownModel, UnknownTier
 from providerrank.rules.belief import (
@@ -35,8 +36,11 @@ from providerrank.rules.pool import Pool, get_empty_pool, get_names, get_needed_
 from providerrank.rules.ranking import Ranked, Ranking, Weights
 from providerrank.rules.reputation import compute_reliability
 from providerrank.rules.session import SessionCell, Sessions, compute_session_decay
-from providerrank.rules.state import CellState, EndpointState, Prior, Standing
-from providerrank.rules.window import MAX_TTFT_US, MIN_TTFT_US, Window
+from providerrank.rules.state import CellState, EndpointState, ModelState, Prior, Standing
+from providerrank.rules.window import Window
+
+_SUCCESS: Final = Outcome.SUCCESS
+_NOBODYS: Final = Outcome.NOBODYS
 
 __all__ = [
     "Ask",
@@ -58,19 +62,6 @@ __all__ = [
 ]
 
 
-class _Model:
-    """One model: its rules, its endpoints, its priors per task."""
-
-    __slots__ = ("endpoints", "observed", "priors", "rules")
-
-    def __init__(self, rules: ModelRules) -> None:
-        self.rules = rules
-        self.endpoints: list[EndpointState] = []
-        self.priors: dict[str, Prior] = {}
-        self.observed = 0.0
-        """Requests ever observed on it: what the cold-start share falls with."""
-
-
 class Router:
     """See the module."""
 
@@ -85,19 +76,21 @@ class Router:
         self._rng = rng
         self._params = params
         self._tiers = {tier.name: tier for tier in catalog.tiers}
-        self._models: dict[str, _Model] = {rules.id: _Model(rules) for rules in catalog.models}
+        self._models: dict[str, ModelState] = {rules.id: ModelState(rules) for rules in catalog.models}
         self._endpoints: dict[str, EndpointState] = {}
         for index, endpoint in enumerate(catalog.endpoints):
             model = self._models.get(endpoint.model)
             if model is None:
-                model = self._models[endpoint.model] = _Model(ModelRules(endpoint.model))
-            state = self._endpoints[endpoint.id] = EndpointState(endpoint, index, params)
+                model = self._models[endpoint.model] = ModelState(ModelRules(endpoint.model))
+            state = self._endpoints[endpoint.id] = EndpointState(endpoint, model, index, params)
             model.endpoints.append(state)
         self._names = {name: name for name in self._models}
         for rules in catalog.models:
             for alias in rules.aliases:
                 self._names.setdefault(alias, rules.id)
         self._boards: dict[tuple[str, str, str | None], Board] = {}
+        self._plain: dict[tuple[str, str, str | None], Stage] = {}
+        """For requests without wishes of their own: the boards of models without pins, bars or fallback models."""
         self._sessions: Sessions[CellState] = Sessions(params.max_sessions, params.max_session_cells)
         self._due: list[tuple[int, int, EndpointState]] = []
         self._changed: dict[CellState, None] = {}
@@ -160,8 +153,13 @@ class Router:
                 cap = Price(round(cap.input_nusd * factor), round(cap.output_nusd * factor))
         cells = [self._get_cell(state, task) for state in self._models[model].endpoints]
         prior = self._get_prior(model, task)
-        board = Board(model, task, tier_name, cells, prior, Terms(cap, weights, min_reputation), self._params)
+        terms = Terms(cap, weights, min_reputation, buyer.exploration)
+        state = self._models[model]
+        board = Board(state, task, tier_name, cells, prior, terms, self._params)
         self._boards[model, task, tier_name] = board
+        rules = state.rules
+        if board.members and min_reputation is None and not (rules.pin or rules.pin_only or rules.fallback_models):
+            self._plain[model, task, tier_name] = Stage(board, None)
         return board
 
     # Choosing
@@ -172,8 +170,24 @@ class Router:
         Raises `UnknownModel`, `UnknownTier`, or `EmptyPool` when filters leave no endpoint of any of its models;
         fallback models unknown here are skipped.
         """
-        if self._due and self._due[0][0] <= now_us:
+        due = self._due
+        if due and due[0][0] <= now_us:
             self._revisit(now_us)
+        single = False
+        stage = self._plain.get((ask.model, ask.task, ask.tier))
+        if stage is None or not _is_plain(ask, stage.board):
+            stages, single = self._make_stages(ask, now_us)
+            stage = stages[0]
+        else:
+            stages = [stage]
+            board = stage.board
+            if board.queue or board.revision != board.prior.revision or board.prior.has_moved:
+                board.refresh(now_us)
+        overlay = None if ask.session is None else self._sessions.get(ask.session)
+        return Plan(stages, overlay, self._explores(stage), single, self._rng, self._params)
+
+    def _make_stages(self, ask: Ask, now_us: int) -> tuple[list[Stage], bool]:
+        """One for each model that may serve; and whether only the first choice may."""
         name = self._names.get(ask.model)
         if name is None:
             raise UnknownModel(ask.model, self._models)
@@ -195,9 +209,7 @@ class Router:
         if not stages:
             assert isinstance(stage, EmptyPool)
             raise stage
-        single = preferences is not None and not may_fall_back and not preferences.order
-        overlay = None if ask.session is None else self._sessions.get(ask.session)
-        return Plan(stages, overlay, self._explores(stages[0]), single, self._rng, self._params)
+        return stages, preferences is not None and not may_fall_back and not preferences.order
 
     def _make_stage(self, model: str, ask: Ask, now_us: int) -> Stage | EmptyPool:
         board = self._get_board(model, ask.task, ask.tier)
@@ -237,17 +249,14 @@ class Router:
         return Stage(board, pool, first)
 
     def _explores(self, stage: Stage) -> bool:
-        floor = self._catalog.buyer.exploration
         board = stage.board
-        if floor <= 0.0 or board.min_reputation is not None or len(board.members) < 2 or stage.first:
+        floor = board.exploration
+        if floor <= 0.0 or stage.first:
             return False
         draw = self._rng.random()
         if draw < floor:
             return True
-        params = self._params
-        tenths = self._models[board.model].observed / (
-            params.cold_start_requests * min(len(board.members), params.sample_top + params.sample_rest)
-        )
+        tenths = board.model_state.observed / board.warm_requests
         return tenths < 4.0 and draw < 10.0**-tenths
 
     # Learning
@@ -259,21 +268,32 @@ class Router:
             return
         outcome = obs.outcome
         state.trial_until_us = 0
-        if outcome is Outcome.NOBODYS:
+        if outcome is _NOBODYS:
             return
         params, now_us = self._params, obs.at_us
-        cell = self._get_cell(state, obs.task)
-        # The belief first: what an outage explains is not held against the healthy rate.
-        out_until_us = compute_out_until_us(state.belief, state.belief_us, params)
-        was_out = state.belief > params.belief_out
+        cell = state.cells.get(obs.task) or self._get_cell(state, obs.task)
         failure_rate = 1.0 - cell.success
-        blame = self._update_belief(state, outcome, failure_rate, now_us)
-        self._keep_history(state, cell, obs, blame, was_out, out_until_us)
+        # The belief first: what an outage explains is not held against the healthy rate.
+        if outcome is _SUCCESS and state.belief <= params.belief_floor and state.limit >= params.concurrency_limit:
+            # The usual case: nothing to learn but that all is still well.
+            state.belief_us = now_us
+            blame, out_until_us, has_turned = 1.0, 0, False
+        else:
+            out_until_us = compute_out_until_us(state.belief, state.belief_us, params)
+            was_out = state.belief > params.belief_out
+            blame = self._update_belief(state, outcome, failure_rate, now_us)
+            has_turned = was_out != (state.belief > params.belief_out)
+        # History.
+        window = cell.window or self._begin_window(state, cell)
+        whole = state.window
+        if has_turned or now_us - window.elapsed_us >= params.uptime_step_us:
+            self._account(state, window, now_us, out_until_us, has_turned)
+        log_ttft = window.observe(obs, blame)
+        if whole is not window:
+            whole.observe(obs, blame)
+        self._changed[cell] = None
+        state.model.observed += 1.0
         # Sessions.
-        log_ttft: float | None = None
-        ttft_us = obs.ttft_us
-        if ttft_us is not None and (outcome is Outcome.SUCCESS or outcome is Outcome.SCHEMA_VIOLATION):
-            log_ttft = math.log(min(max(ttft_us, MIN_TTFT_US), MAX_TTFT_US))
         shared = cell.session
         if shared is None:
             shared = cell.session = SessionCell()
@@ -283,7 +303,7 @@ class Router:
             own.belief = compute_updated_belief(own.get_belief(now_us, params), outcome, failure_rate, params)
             own.observe(obs, log_ttft, blame, params)
         if (
-            outcome is Outcome.SUCCESS
+            outcome is _SUCCESS
             and now_us - cell.estimated_us < params.rescore_us
             and cell.evidence > params.history_prior_requests
         ):
@@ -296,10 +316,8 @@ class Router:
     def _update_belief(self, state: EndpointState, outcome: Outcome, failure_rate: float, now_us: int) -> float:
         """Update the endpoint's belief; returns the share of a failure that no outage explains."""
         params = self._params
-        if outcome is Outcome.SUCCESS and state.belief <= params.belief_floor:
-            # The usual case: nothing to learn but that all is still well.
-            if state.limit < params.concurrency_limit:
-                self._learn_limit(state, outcome, now_us)
+        if outcome is _SUCCESS and state.belief <= params.belief_floor:
+            self._learn_limit(state, outcome, now_us)
             state.belief_us = now_us
             return 1.0
         posterior = compute_posterior(state.get_belief(now_us, params), outcome, failure_rate, params)
@@ -309,39 +327,23 @@ class Router:
         self._learn_limit(state, outcome, now_us)
         return 0.0 if outcome is Outcome.REFUSED_US else 1.0 - posterior
 
-    def _keep_history(
-        self,
-        state: EndpointState,
-        cell: CellState,
-        obs: Observation,
-        blame: float,
-        was_out: bool,
-        out_until_us: int,
-    ) -> None:
-        """Account uptime since the last observation, as believed meanwhile, and add this one to the windows."""
-        now_us, params = obs.at_us, self._params
-        window = cell.window
-        if window is None:
-            window = cell.window = Window()
-            self._share_window(state, cell)
-        whole = state.window
-        if was_out != (state.belief > params.belief_out):
+    def _account(self, state: EndpointState, window: Window, now_us: int, out_until_us: int, has_turned: bool) -> None:
+        """Account uptime since the last observation, as believed meanwhile."""
+        if has_turned:
             # It went out or came back: for all its cells.
             for other in state.cells.values():
                 if other.window is not None:
                     _elapse(other.window, now_us, out_until_us)
                     self._changed[other] = None
-            if whole is not window:
-                _elapse(whole, now_us, out_until_us)
-        elif now_us - window.elapsed_us >= params.uptime_step_us:
+        else:
             _elapse(window, now_us, out_until_us)
-            if whole is not window:
-                _elapse(whole, now_us, out_until_us)
-        window.observe(obs, blame)
-        if whole is not window:
-            whole.observe(obs, blame)
-        self._changed[cell] = None
-        self._models[state.endpoint.model].observed += 1.0
+        if state.window is not window:
+            _elapse(state.window, now_us, out_until_us)
+
+    def _begin_window(self, state: EndpointState, cell: CellState) -> Window:
+        window = cell.window = Window()
+        self._share_window(state, cell)
+        return window
 
     def _share_window(self, state: EndpointState, cell: CellState) -> None:
         """Keep the endpoint's window the sum of its cells': the only one's own, or one beside them."""
@@ -404,6 +406,7 @@ class Router:
                 repriced = True
         if repriced:
             self._boards.clear()
+            self._plain.clear()
             for state in self._endpoints.values():
                 state.standings.clear()
 
@@ -419,18 +422,20 @@ class Router:
     def release(self, endpoint_id: str) -> None:
         """One fewer."""
         state = self._endpoints[endpoint_id]
-        state.in_flight = max(0, state.in_flight - 1)
+        if state.in_flight:
+            state.in_flight -= 1
 
     def first_token_us(self, endpoint_id: str, task: str) -> int:
         """How long to wait for the first token: a multiple of the cell's p99 within bounds, a default while unknown."""
         params = self._params
-        cell = self._endpoints[endpoint_id].cells.get(self._get_task(task))
+        cell = self._endpoints[endpoint_id].cells.get(task if task in params.tasks else CHAT)
         window = None if cell is None else cell.window
         if window is None or window.timed < params.first_token_requests:
             return params.first_token_default_us
-        p99_us = window.p99_us or 0
-        clock_us = int(p99_us * params.first_token_margin)
-        return min(max(clock_us, params.first_token_floor_us), params.first_token_ceiling_us)
+        clock_us = int((window.p99_us or 0) * params.first_token_margin)
+        if clock_us < params.first_token_floor_us:
+            return params.first_token_floor_us
+        return min(clock_us, params.first_token_ceiling_us)
 
     # Showing
 
@@ -500,6 +505,16 @@ class Router:
         else:
             cells = [cell for state in self._endpoints.values() for cell in state.cells.values()]
         return [(Cell(c.endpoint.id, c.task), c.window) for c in cells if c.window is not None]
+
+
+def _is_plain(ask: Ask, board: Board) -> bool:
+    """Whether the request itself excludes nobody on the board and prefers nobody."""
+    return (
+        ask.preferences is None
+        and not ask.fallback_models
+        and ask.features <= board.common_features
+        and (board.smallest_context is None or get_needed_context(ask) <= board.smallest_context)
+    )
 
 
 def _elapse(window: Window, now_us: int, out_until_us: int) -> None:

@@ -15,13 +15,15 @@ greater of the two beliefs. Named sessions are bounded: the one unused longest i
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from providerrank.rules.belief import compute_belief
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
 
 C = TypeVar("C")
+
+_SUCCESS: Final = Outcome.SUCCESS
 
 
 class SessionCell:
@@ -41,20 +43,23 @@ class SessionCell:
 
     def observe(self, obs: Observation, log_ttft: float | None, blame: float, params: Params = PARAMS) -> None:
         """Add one observation, O(1); ``blame`` is the share of a failure no outage explains."""
-        at_us = obs.at_us
-        if at_us > self.at_us:
-            decay = 2.0 ** ((self.at_us - at_us) / params.session_half_life_us)
-            self.at_us = at_us
-            self.requests *= decay
-            self.failures *= decay
-            self.timed *= decay
-            self.log_sum *= decay
-        if obs.outcome is Outcome.SUCCESS:
+        elapsed_us = obs.at_us - self.at_us
+        if elapsed_us > 0:
+            self.at_us = obs.at_us
+            if self.requests:
+                decay = 2.0 ** (-elapsed_us / params.session_half_life_us)
+                self.requests *= decay
+                self.timed *= decay
+                self.log_sum *= decay
+                if self.failures:
+                    self.failures *= decay
+        outcome = obs.outcome
+        if outcome is _SUCCESS:
             self.requests += 1.0
-        elif obs.outcome is Outcome.RATE_LIMITED:
+        elif outcome is Outcome.RATE_LIMITED:
             self.requests += params.rate_limited_weight
             self.failures += params.rate_limited_weight
-        elif obs.outcome is Outcome.SCHEMA_VIOLATION:
+        elif outcome is Outcome.SCHEMA_VIOLATION:
             self.requests += 1.0
             self.failures += 1.0
         else:

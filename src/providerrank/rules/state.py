@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 
 from providerrank.rules.belief import compute_belief
+from providerrank.rules.catalog import ModelRules
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.metering import compute_honesty
 from providerrank.rules.params import Params
@@ -68,6 +69,19 @@ class Prior:
         self.revision += 1
 
 
+class ModelState:
+    """One model: its rules, its endpoints, its priors per task."""
+
+    __slots__ = ("endpoints", "observed", "priors", "rules")
+
+    def __init__(self, rules: ModelRules) -> None:
+        self.rules = rules
+        self.endpoints: list[EndpointState] = []
+        self.priors: dict[str, Prior] = {}
+        self.observed = 0.0
+        """Requests ever observed on it: what the cold-start share falls with."""
+
+
 class EndpointState:
     """What is true of an endpoint now, whatever the task."""
 
@@ -82,6 +96,7 @@ class EndpointState:
         "in_flight",
         "index",
         "limit",
+        "model",
         "names",
         "refusals",
         "refresh_due_us",
@@ -91,8 +106,9 @@ class EndpointState:
         "window",
     )
 
-    def __init__(self, endpoint: Endpoint, index: int, params: Params) -> None:
+    def __init__(self, endpoint: Endpoint, model: ModelState, index: int, params: Params) -> None:
         self.endpoint = endpoint
+        self.model = model
         self.id = endpoint.id
         self.index = index
         self.names = (endpoint.id.lower(), endpoint.provider.lower())

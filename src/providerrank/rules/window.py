@@ -50,6 +50,7 @@ _INV_LOG_GAMMA: Final = 1 / math.log(GAMMA)
 _MIN_INDEX: Final = math.ceil(math.log(MIN_TTFT_US) * _INV_LOG_GAMMA)
 _MAX_INDEX: Final = math.ceil(math.log(MAX_TTFT_US) * _INV_LOG_GAMMA)
 _MIDDLE: Final = {i: 2 * GAMMA**i / (GAMMA + 1) for i in range(_MIN_INDEX, _MAX_INDEX + 1)}
+_MIDDLE_US: Final = {i: round(v) for i, v in _MIDDLE.items()}
 _LOG_MIDDLE: Final = {i: math.log(v) for i, v in _MIDDLE.items()}
 _MEDIAN_POWER: Final = PARAMS.ttft_median_power
 _TAIL_POWER: Final = PARAMS.ttft_tail_power
@@ -312,7 +313,7 @@ class Window:
     def quantile_us(self, q: float) -> int | None:
         """TTFT at quantile ``q`` (0..1), within 2 %; None when no request had one."""
         order, sums = self._sum_up()
-        return round(_MIDDLE[order[self._find(q, sums)]]) if order else None
+        return _MIDDLE_US[order[self._find(q, sums)]] if order else None
 
     @property
     def log_ttft(self) -> float | None:
@@ -330,7 +331,7 @@ class Window:
         ):
             self._settle()
             slowest = self._slowest
-        return round(_MIDDLE[slowest]) if slowest else None
+        return _MIDDLE_US[slowest] if slowest else None
 
     @property
     def log_mean(self) -> float | None:
