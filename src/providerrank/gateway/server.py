@@ -335,7 +335,11 @@ class Gateway:
     def redact(self, endpoint_id: str, body: bytes) -> bytes:
         """An endpoint's own words without its key, which some endpoints quote."""
         key = self.targets[endpoint_id].upstream.key
-        return body.replace(key.encode(), b"[key]") if key else body
+        if key:
+            # As it is, and as JSON writers may write it.
+            for form in (key.encode(), _encoder.encode(key)[1:-1], key.replace("/", "\\/").encode()):
+                body = body.replace(form, b"[key]")
+        return body
 
     # ---- connections ---------------------------------------------------------------------------------------------
 
