@@ -428,7 +428,8 @@ class Router:
     def first_token_us(self, endpoint_id: str, task: str) -> int:
         """How long to wait for the first token: a multiple of the cell's p99 within bounds, a default while unknown."""
         params = self._params
-        cell = self._endpoints[endpoint_id].cells.get(task if task in params.tasks else CHAT)
+        cells = self._endpoints[endpoint_id].cells
+        cell = cells.get(task) or cells.get(self._get_task(task))
         window = None if cell is None else cell.window
         if window is None or window.timed < params.first_token_requests:
             return params.first_token_default_us

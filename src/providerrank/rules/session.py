@@ -43,31 +43,29 @@ class SessionCell:
 
     def observe(self, obs: Observation, log_ttft: float | None, blame: float, params: Params = PARAMS) -> None:
         """Add one observation, O(1); ``blame`` is the share of a failure no outage explains."""
+        decay = 1.0
         elapsed_us = obs.at_us - self.at_us
         if elapsed_us > 0:
             self.at_us = obs.at_us
-            if self.requests:
-                decay = 2.0 ** (-elapsed_us / params.session_half_life_us)
-                self.requests *= decay
-                self.timed *= decay
-                self.log_sum *= decay
-                if self.failures:
-                    self.failures *= decay
+            decay = 2.0 ** (-elapsed_us / params.session_half_life_us)
         outcome = obs.outcome
+        failed = 0.0
         if outcome is _SUCCESS:
-            self.requests += 1.0
+            weight = 1.0
         elif outcome is Outcome.RATE_LIMITED:
-            self.requests += params.rate_limited_weight
-            self.failures += params.rate_limited_weight
+            weight = failed = params.rate_limited_weight
         elif outcome is Outcome.SCHEMA_VIOLATION:
-            self.requests += 1.0
-            self.failures += 1.0
+            weight = failed = 1.0
         else:
-            self.requests += blame
-            self.failures += blame
-        if log_ttft is not None:
-            self.timed += 1.0
-            self.log_sum += log_ttft
+            weight = failed = blame
+        self.requests = self.requests * decay + weight
+        self.failures = self.failures * decay + failed
+        if log_ttft is None:
+            self.timed *= decay
+            self.log_sum *= decay
+        else:
+            self.timed = self.timed * decay + 1.0
+            self.log_sum = self.log_sum * decay + log_ttft
 
     def get_belief(self, now_us: int, params: Params = PARAMS) -> float:
         """The named session's own probability, at ``now_us``, that the endpoint is out."""
