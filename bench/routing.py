@@ -156,12 +156,12 @@ def report(results: list[Result], names: list[str], shares: bool) -> bool:
             means[name].append(total[name].regret)
         worst = max(worst, (world, mine.regret), key=lambda item: item[1])
         least = min(least, mine.success_share)
+        # Over sockets the oracle makes no attempts: its value is an expectation.
+        oracle_extra = f"{mine.oracle_extra_attempts / mine.requests:.4f}" if mine.oracle_successes else "-"
         per_seed = max(result.scores[ours].regret for result in group)
         print(
             f"| {world} | {mine.regret:.2%} | {per_seed:.2%} | {mine.success_share:.3%} | {mine.extra_per_request:.4f} "
-            f"| {mine.oracle_extra_attempts / mine.requests:.4f} | "
-            + " | ".join(f"{total[name].regret:.1%}" for name in others)
-            + " |"
+            f"| {oracle_extra} | " + " | ".join(f"{total[name].regret:.1%}" for name in others) + " |"
         )
         if shares:
             for result in group:
