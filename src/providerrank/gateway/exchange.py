@@ -19,6 +19,7 @@ from providerrank.gateway.schemas import breaks_schema
 from providerrank.gateway.upstream import Call, Target
 from providerrank.rules.attempts import (
     DEFAULT_COOL_US,
+    MIN_COOL_US,
     Action,
     Answer,
     Attempt,
@@ -223,6 +224,7 @@ class Exchange:
 
     def _decode(self, encoding: bytes) -> bool:
         """Prepare for an encoded body. False: not one that can be decoded here."""
+        encoding = encoding.lower()
         if encoding in (b"gzip", b"deflate"):
             self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
             return True
@@ -237,6 +239,9 @@ class Exchange:
                 data = self._decoder.decompress(data, self._gateway.limits.max_response_bytes)
             except zlib.error:
                 self._break(Fault.MALFORMED, "broken compression")
+                return
+            if self._decoder.unconsumed_tail:
+                self._break(Fault.MALFORMED, "larger than any answer is taken")
                 return
         if self._relay is not None and self._status == 200:
             self._stream(self._relay, data)
@@ -311,9 +316,9 @@ class Exchange:
         assert attempt is not None
         cool_until = None
         if reading.fault is Fault.RATE_LIMITED:
-            cool_until = now + (read_retry_after_us(self._headers, now) or DEFAULT_COOL_US)
+            cool_until = now + max(read_retry_after_us(self._headers, now) or DEFAULT_COOL_US, MIN_COOL_US)
             self._gateway.router.cool(attempt.endpoint.id, cool_until)
-        if reading.fault in _HELD_FAULTS:
+        if reading.fault in _HELD_FAULTS and self.held_status != 200:
             self.held_status, self.held_body = status, self._gateway.redact(attempt.endpoint.id, body)
         self._failed(
             now,

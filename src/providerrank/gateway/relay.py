@@ -52,6 +52,7 @@ class Relay:
     """The state of one streamed answer across its attempts. ``take_output`` is what the client gets next."""
 
     __slots__ = (
+        "_choices",
         "_content",
         "_echo",
         "_finish",
@@ -89,7 +90,8 @@ class Relay:
         """Of the answer, what the live attempt was given to go on from: not its own writing."""
         self._wrote_usage = False
         self._finish = ""
-        self._finishes = 0
+        self._finishes: set[int] = set()
+        self._choices: set[int] = set()
         self.finished = False
         """Every choice asked for has its finish reason."""
         self.sealed = intake.seals
@@ -126,7 +128,8 @@ class Relay:
         self.bad_events = 0
         self.usage = None
         self.finished = False
-        self._finishes = 0
+        self._finishes.clear()
+        self._choices.clear()
         self._prefilled_bytes = self._prefilled_tokens = 0
         self._held.clear()
         intake = self._intake
@@ -166,7 +169,7 @@ class Relay:
         """The live attempt's body ended. Raises Broken where the answer is not whole."""
         last = self._reader.close()
         seen = self._take([last]) if last is not None else Seen.NOTHING
-        if not self.finished:
+        if not self.is_whole:
             raise Broken("the stream ended without a finish reason")
         return seen
 
@@ -202,7 +205,7 @@ class Relay:
         seen = Seen.NOTHING
         for payload in payloads:
             if payload == DONE:
-                if not self.finished:
+                if not self.is_whole:
                     raise Broken("the stream said it was done without a finish reason")
                 return Seen.DONE
             try:
@@ -219,6 +222,8 @@ class Relay:
                 seen = Seen.CONTENT
                 continue
             if event.error is not None:
+                if self.finished:
+                    return Seen.DONE  # what fails after its answer is whole fails nobody
                 raise Broken(f"error event: {show(event.error)}")
             if event.usage is not None:
                 self.usage = event.usage
@@ -239,7 +244,8 @@ class Relay:
         counts = False
         for choice in choices:
             if choice.finish_reason is not None:
-                self._take_finish(choice.finish_reason)  # first: where it says "error" nothing here is delivered
+                # First: where it says "error" nothing here is delivered.
+                self._take_finish(choice.finish_reason, choice.index)
                 counts = True
             delta = choice.delta
             if delta is None:
@@ -256,6 +262,7 @@ class Relay:
                 self._pass_more(delta)
             if choice.index:
                 self.sealed = True
+                self._choices.add(choice.index)
         if counts:
             self.content_events += 1
             if not self.delivered_content:
@@ -272,12 +279,17 @@ class Relay:
         if delta.seals:
             self.sealed = True
 
-    def _take_finish(self, reason: str) -> None:
+    def _take_finish(self, reason: str, index: int) -> None:
         if reason == "error":
             raise Broken("finish reason 'error'")
-        self._finishes += 1
-        self.finished = self._finishes >= self._intake.choices
+        self._finishes.add(index)
+        self.finished = len(self._finishes) >= self._intake.choices
         self._finish = reason
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every choice that was begun has its finish reason: some endpoints give fewer than were asked for."""
+        return bool(self._finishes) and self._finishes >= self._choices
 
     def _pass_extra(self, payload: bytes, event: StreamEvent) -> None:
         """An event without choices: the usage, for those who asked, or something of the endpoint's own."""
@@ -301,7 +313,7 @@ class Relay:
         new_content, new_reasoning = self._match(content, reasoning)
         finish = choice.finish_reason
         if finish is not None:
-            self._take_finish(finish)
+            self._take_finish(finish, choice.index)
             if self._content.matching or self._reasoning.matching:
                 raise Broken("the new answer is shorter than what was delivered", diverged=True)
             if self._echo is not None:

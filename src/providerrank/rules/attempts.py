@@ -253,6 +253,9 @@ PATIENCE_JITTER_US = 50_000
 FIRST_LOOK_US = 50_000
 """No first-token clock is shorter than this."""
 
+MIN_COOL_US = 100_000
+"""A shorter Retry-After is taken as this long: one request must not ask an endpoint dozens of times within patience."""
+
 DEFAULT_COOL_US = 1_000_000
 """How long a 429 without Retry-After keeps an endpoint out: the shortest reset window providers use."""
 
@@ -377,7 +380,9 @@ class Attempts:
         if fault is Fault.RATE_LIMITED and cool_until_us is not None:
             self._note_cooled(now_us, cool_until_us)
         if rule.to_client and not self.committed:
-            self._held = attempt
+            if self._held is None or self._held.fault is not Fault.SCHEMA or fault is Fault.SCHEMA:
+                # (A whole answer that breaks its schema is worth more to the client than a later refusal.)
+                self._held = attempt
             if not rule.next_endpoint:
                 return self._give(attempt)
         if fault is Fault.CONTEXT_LENGTH:

@@ -111,6 +111,7 @@ class RequestReader:
     def feed(self, data: bytes) -> None:
         """Take bytes as they arrived."""
         self._head_bytes += len(data)
+        self.busy = self.busy or bool(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

@@ -6,6 +6,9 @@ on neither. Wordings are matched as lower-case fragments; a comment names where 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import msgspec
 
 from providerrank.rules.attempts import Fault, get_status_fault
@@ -31,10 +34,41 @@ class _ErrorReply(msgspec.Struct):
 
 _words = msgspec.json.Decoder(str)
 _error_reply = msgspec.json.Decoder(_ErrorReply)
+_error_replies = msgspec.json.Decoder(list[_ErrorReply])
 
-CONTEXT_CODES = frozenset(
-    {"context_length_exceeded", "string_above_max_length", "context_window_exceeded", "prompt_too_long"}
+CODES: Mapping[str, Fault] = MappingProxyType(
+    {
+        "context_length_exceeded": Fault.CONTEXT_LENGTH,
+        "context_window_exceeded": Fault.CONTEXT_LENGTH,
+        "exceed_context_size_error": Fault.CONTEXT_LENGTH,  # llama.cpp
+        "prompt_too_long": Fault.CONTEXT_LENGTH,
+        "string_above_max_length": Fault.CONTEXT_LENGTH,
+        "content_filter": Fault.CONTENT_POLICY,
+        "content_policy_violation": Fault.CONTENT_POLICY,
+        "data_inspection_failed": Fault.CONTENT_POLICY,  # Alibaba
+        "invalid_prompt": Fault.CONTENT_POLICY,
+        "moderation": Fault.CONTENT_POLICY,
+        "moderation_blocked": Fault.CONTENT_POLICY,
+        "responsibleaipolicyviolation": Fault.CONTENT_POLICY,  # Azure
+        "unknown_parameter": Fault.UNSUPPORTED,
+        "unsupported_country_region": Fault.UNSUPPORTED,
+        "unsupported_feature": Fault.UNSUPPORTED,
+        "unsupported_parameter": Fault.UNSUPPORTED,
+        "unsupported_value": Fault.UNSUPPORTED,
+        # What the model wrote was not what was asked for: the endpoint's failure, not the request's (Groq).
+        "json_validate_failed": Fault.MALFORMED,
+        "tool_use_failed": Fault.MALFORMED,
+        "rate_limit_exceeded": Fault.RATE_LIMITED,  # Groq says it with 413
+        # Ours to mend, whatever status says it.
+        "billing_hard_limit_reached": Fault.REFUSED_US,
+        "insufficient_quota": Fault.REFUSED_US,  # OpenAI says it with 429
+        "invalid_api_key": Fault.REFUSED_US,
+        "model_decommissioned": Fault.REFUSED_US,
+        "model_not_found": Fault.REFUSED_US,
+    }
 )
+"""What an error's ``code`` or ``type`` means, in lower case, where its status says only that something is wrong."""
+
 CONTEXT_WORDS = (
     "maximum context length",  # OpenAI, vLLM
     "context length",
@@ -51,10 +85,6 @@ CONTEXT_WORDS = (
     "`inputs` tokens + `max_new_tokens` must be",  # text-generation-inference, Together
     "`inputs` must have less than",
 )
-POLICY_CODES = frozenset(
-    {"content_policy_violation", "content_filter", "responsibleaipolicyviolation", "moderation", "moderation_blocked",
-     "data_inspection_failed", "invalid_prompt"}
-)  # fmt: skip
 POLICY_WORDS = (
     "content management policy",
     "content policy",
@@ -63,15 +93,6 @@ POLICY_WORDS = (
     "flagged by moderation",
     "content filter",
     "inappropriate content",
-)
-UNSUPPORTED_CODES = frozenset(
-    {
-        "unsupported_parameter",
-        "unsupported_value",
-        "unknown_parameter",
-        "unsupported_feature",
-        "unsupported_country_region",
-    }
 )
 UNSUPPORTED_WORDS = (
     "not support",
@@ -88,6 +109,9 @@ UNSUPPORTED_WORDS = (
     "not enabled",
     "choice requires --",  # vLLM started without its tool parser
 )
+KEY_WORDS = ("incorrect api key", "invalid api key", "api key not valid", "api key expired")
+"""xAI and Gemini answer a wrong key with 400."""
+
 FEATURE_WORDS = (
     ("json_schema", ("response_format", "json_schema", "structured output", "guided", "json mode")),
     ("tools", ("tool", "function call", "functions")),
@@ -108,41 +132,49 @@ class ErrorReading(msgspec.Struct, frozen=True):
 
 def read_error(status: int, body: bytes) -> ErrorReading:
     """What an answer with an error status means for the walk. Never raises: a body that is not JSON says nothing."""
-    fault = get_status_fault(status)
     message, code, param = _read_error_body(body)
-    if status in (400, 413, 422) or (fault is Fault.CLIENT_ERROR and code):
-        text = message.lower()
-        if code in CONTEXT_CODES or (code not in POLICY_CODES and any(w in text for w in CONTEXT_WORDS)):
-            fault = Fault.CONTEXT_LENGTH
-        elif code in POLICY_CODES or any(w in text for w in POLICY_WORDS):
-            fault = Fault.CONTENT_POLICY
-        elif code in UNSUPPORTED_CODES or any(w in text for w in UNSUPPORTED_WORDS):
-            about = f"{param or ''} {text}".lower()
-            features = frozenset(name for name, words in FEATURE_WORDS if any(w in about for w in words))
-            return ErrorReading(Fault.UNSUPPORTED, shorten(message.encode()), features, param)
-    return ErrorReading(fault, shorten(message.encode()), frozenset(), param)
+    fault = get_status_fault(status)
+    meant = CODES.get(code)
+    if fault is Fault.CLIENT_ERROR:
+        if meant is not None:
+            fault = meant
+        elif status in (400, 413, 422):
+            fault = _read_wording(message.lower())
+    elif fault is Fault.RATE_LIMITED and meant is Fault.REFUSED_US:
+        fault = meant  # no waiting helps an empty account
+    features: frozenset[str] = frozenset()
+    if fault is Fault.UNSUPPORTED:
+        about = f"{param or ''} {message}".lower()
+        features = frozenset(name for name, words in FEATURE_WORDS if any(w in about for w in words))
+    return ErrorReading(fault, shorten(message.encode()), features, param)
+
+
+def _read_wording(text: str) -> Fault:
+    """What a refusal of the request says where no code does."""
+    for fault, words in (
+        (Fault.CONTEXT_LENGTH, CONTEXT_WORDS),
+        (Fault.CONTENT_POLICY, POLICY_WORDS),
+        (Fault.REFUSED_US, KEY_WORDS),
+        (Fault.UNSUPPORTED, UNSUPPORTED_WORDS),
+    ):
+        if any(word in text for word in words):
+            return fault
+    return Fault.CLIENT_ERROR
 
 
 def _read_error_body(body: bytes) -> tuple[str, str, str | None]:
-    """message, lower-case code, param; empty where absent."""
+    """message, lower-case code (or type, where only that is one we know), param; empty where absent."""
     try:
-        reply = _error_reply.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Gemini's compatible API puts its error in an array of one.
+        reply = _error_replies.decode(body)[0] if body[:1] == b"[" else _error_reply.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, IndexError):
         return "", "", None
     error = reply.error
     if isinstance(error, _ErrorBody):
         param = error.param if isinstance(error.param, str) else None
-        code = error.code if isinstance(error.code, str) else ""
-        kind = error.type or ""
-        known = CONTEXT_CODES | POLICY_CODES | UNSUPPORTED_CODES
-        chosen = (
-            code.lower()
-            if code.lower() in known or not kind
-            else kind.lower()
-            if kind.lower() in known
-            else code.lower()
-        )
-        return error.message or "", chosen, param
+        code = error.code.lower() if isinstance(error.code, str) else ""
+        kind = (error.type or "").lower()
+        return error.message or "", kind if code not in CODES and kind in CODES else code, param
     if isinstance(error, str):
         return error, "", None
     # Pydantic's list of mistakes stands in ``detail``, or (Mistral) in ``message``.

@@ -76,6 +76,7 @@ _provider = msgspec.json.Decoder(ProviderObject | None)
 _format = msgspec.json.Decoder(_Format | None)
 _stream_options = msgspec.json.Decoder(_StreamOptions | None)
 _list = msgspec.json.Decoder(list[Raw])
+_message = msgspec.json.Decoder(Message)
 
 BYTES_PER_TOKEN = 4
 """Of English text under the tokenizers in use; only for estimates that are held against limits with slack."""
@@ -116,8 +117,15 @@ class Intake:
         fields = dict(self.fields)
         fields["model"] = Raw(_encoder.encode(upstream_model))
         if self.stream and usage and not self.wants_usage:
-            fields["stream_options"] = INCLUDE_USAGE
+            fields["stream_options"] = self._ask_for_usage()
         return _encoder.encode(fields)
+
+    def _ask_for_usage(self) -> Raw:
+        """The client's ``stream_options``, with the usage in them."""
+        given = self.fields.get("stream_options")
+        if given is None or is_null_or(given):
+            return INCLUDE_USAGE
+        return Raw(_encoder.encode(_fields.decode(given) | {"include_usage": Raw(b"true")}))
 
     def continuation(self, upstream_model: str, delivered: str) -> bytes:
         """The request that makes an endpoint go on after ``delivered``, by a final assistant message.
@@ -126,7 +134,7 @@ class Intake:
         """
         fields = dict(self.fields)
         fields["model"] = Raw(_encoder.encode(upstream_model))
-        fields["stream_options"] = INCLUDE_USAGE
+        fields["stream_options"] = self._ask_for_usage()
         if self.api == TEXT_API:
             if not starts_with(fields["prompt"], b'"'):
                 raise ValueError("nothing can be appended to a prompt that is not a string")
@@ -134,13 +142,26 @@ class Intake:
             fields["prompt"] = Raw(_encoder.encode(prompt + delivered))
         else:
             messages = _list.decode(fields["messages"])
-            messages.append(Raw(_encoder.encode(Message("assistant", delivered))))
+            # A conversation that ends with the assistant's words is a prefill of the client's own: one, not two.
+            begun = _read_prefill(messages[-1])
+            if begun is not None:
+                messages.pop()
+            messages.append(Raw(_encoder.encode(Message("assistant", (begun or "") + delivered))))
             fields["messages"] = Raw(_encoder.encode(messages))
         for name in ("max_tokens", "max_completion_tokens"):
             if name in fields and (limit := _int.decode(fields[name])) is not None:
                 left = max(1, limit - len(delivered.encode()) // BYTES_PER_TOKEN)
                 fields[name] = Raw(_encoder.encode(left))
         return _encoder.encode(fields)
+
+
+def _read_prefill(message: Raw) -> str | None:
+    """The text of a message of the assistant; None for any other message."""
+    try:
+        last = _message.decode(message)
+    except msgspec.MsgspecError:
+        return None
+    return last.content if last.role == "assistant" else None
 
 
 T = TypeVar("T")

@@ -77,6 +77,7 @@ class EventReader:
 def read_block(block: bytes) -> bytes | None:
     """The ``data`` of one event's lines, or None where it has none."""
     lines = []
+    block = block.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which may begin a stream
     for line in block.split(b"\n"):
         name, _, value = line.partition(b":")
         if name == b"data":

@@ -235,6 +235,19 @@ def test_every_choice_that_was_asked_for_has_to_finish() -> None:
     assert relay.finished
 
 
+def test_an_endpoint_that_gives_fewer_choices_than_asked_for_is_whole_when_it_says_so() -> None:
+    relay = begin('"n":2')
+    relay.feed(event(content="x") + stop())
+    assert not relay.finished
+    assert relay.feed(END) is Seen.DONE
+
+
+def test_an_error_after_a_whole_answer_changes_nothing() -> None:
+    relay = begin()
+    late = write_event(b'{"error":{"message":"late"}}')
+    assert relay.feed(event(content="x") + stop() + late) is Seen.DONE
+
+
 def test_every_prompt_of_a_list_has_to_be_answered() -> None:
     def choice(index: int, finish: str | None = None) -> bytes:
         body = {"id": "a", "choices": [{"index": index, "text": "x", "finish_reason": finish}]}

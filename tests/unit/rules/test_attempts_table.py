@@ -121,6 +121,14 @@ def test_an_endpoint_that_failed_otherwise_is_not_waited_for_when_others_made_it
     request.fails(Fault.UNAVAILABLE, status=503).gives_up(502, "all_endpoints_failed", retry_after_us=1 * S)
 
 
+def test_the_next_to_free_is_waited_for_where_the_first_failed_otherwise() -> None:
+    request = play("a", "b")
+    request.pool.cooling["b/m"] = request.now_us + 2 * S
+    request.begin().tries("a")
+    request.pool.cooling["a/m"] = request.now_us + 1 * S
+    request.fails(Fault.UNAVAILABLE, status=503).waits(2 * S).passes(2 * S).tries("b")
+
+
 # ---- 500, 502, reset, on the model's last endpoint --------------------------------------------------------------
 
 
@@ -251,6 +259,10 @@ def test_where_every_answer_breaks_the_schema_the_last_one_is_given() -> None:
 
 def test_an_answer_that_breaks_the_schema_is_still_given_when_the_others_fail() -> None:
     play("a", "b").begin().tries("a").fails(Fault.SCHEMA).tries("b").fails(Fault.UNAVAILABLE).answers("a")
+
+
+def test_an_answer_that_breaks_the_schema_is_worth_more_than_a_later_refusal() -> None:
+    play("a", "b").begin().tries("a").fails(Fault.SCHEMA).tries("b").fails(Fault.CONTEXT_LENGTH).answers("a")
 
 
 # ---- streams ----------------------------------------------------------------------------------------------------

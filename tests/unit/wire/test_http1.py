@@ -190,3 +190,15 @@ def test_a_chunk_is_written() -> None:
 )
 def test_a_value_that_can_stand_in_a_header_of_ours(value: bytes, clean: bool) -> None:
     assert clean_value(value) == (value if clean else None)
+
+
+def test_a_request_is_in_its_body_once_its_head_is_over() -> None:
+    requests = reader()
+    requests.feed(b"POST / HT")
+    assert requests.busy
+    assert not requests.in_body
+    requests.feed(b"TP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
+    assert requests.in_body
+    requests.feed(b"2")
+    assert not requests.busy
+    assert not requests.in_body

@@ -288,6 +288,7 @@ def test_what_an_intake_sends_does_not_change_it() -> None:
         ('"stream":true,"stream_options":null', True, '{"include_usage":true}'),
         ('"stream":true,"stream_options":{"include_usage":false}', True, '{"include_usage":true}'),
         ('"stream":true,"stream_options":{ "include_usage":true,"x":1}', True, '{ "include_usage":true,"x":1}'),
+        ('"stream":true,"stream_options":{"x":1}', True, '{"x":1,"include_usage":true}'),
         ('"stream_options":{"x":1}', True, '{"x":1}'),
     ],
 )
@@ -317,6 +318,18 @@ def test_a_chat_is_continued_by_a_last_message_of_the_assistant() -> None:
         "temperature": 0.5,
         "stream_options": {"include_usage": True},
     }
+
+
+def test_a_prefill_of_the_clients_own_is_made_longer() -> None:
+    said = b'{"model":"m","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"so "}]}'
+    body = msgspec.json.decode(read_request(CHAT_API, said).continuation("u", "far"))
+    assert body["messages"] == [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "so far"}]
+
+
+def test_a_last_message_that_is_no_text_stays() -> None:
+    said = b'{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}'
+    body = msgspec.json.decode(read_request(CHAT_API, said).continuation("u", "far"))
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant"]
 
 
 def test_a_completion_is_continued_by_a_longer_prompt() -> None:

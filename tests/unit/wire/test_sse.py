@@ -58,3 +58,7 @@ def test_what_is_written_is_read_back() -> None:
 def test_a_block_of_lines_is_its_data() -> None:
     assert read_block(b"event: x\ndata:one\ndata: two\nid: 3") == b"one\ntwo"
     assert read_block(b"id: 3\nretry: 10") is None
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_event() -> None:
+    assert EventReader().feed(b"\xef\xbb\xbfdata: 1\n\ndata: 2\n\n") == [b"1", b"2"]
