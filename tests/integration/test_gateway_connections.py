@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from providerrank.gateway import server
 from providerrank.gateway.settings import Clocks, Limits
 from providerrank.sim.faults import Fault, Play
 from providerrank.sim.spec import EndpointSpec, Ttft
@@ -173,6 +174,21 @@ async def test_a_head_too_large_is_refused() -> None:
         answer = await wire.answer()
         assert answer.status == 431
         assert await wire.is_closed()
+
+
+async def test_a_client_that_goes_on_sending_after_it_was_refused_is_closed_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "CLIENT_LINGER_US", 1_000_000)
+    async with bed(Seller("a"), limits=Limits(max_body_bytes=1000)) as it, it.wire() as wire:
+        wire.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nContent-Length: 100000000\r\n\r\n")
+        assert (await wire.answer()).status == 413
+        assert await wire.is_closed()
+        assert it.gateway.stats.connections == 1
+        for _ in range(100):
+            wire.send(b"x" * 1000)
+            await asyncio.sleep(0.01)
+        await until(lambda: it.gateway.stats.connections == 0)
 
 
 async def test_garbage_after_a_request_does_not_cost_that_request_its_answer() -> None:

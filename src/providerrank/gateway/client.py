@@ -53,6 +53,7 @@ class ClientConnection(asyncio.Protocol):
         "_request",
         "_transport",
         "_unread_bytes",
+        "is_lingering",
         "is_loopback",
         "is_trusted",
         "paused",
@@ -73,6 +74,8 @@ class ClientConnection(asyncio.Protocol):
         """Of further requests, sent while one is being answered."""
         self._in_body = False
         self._unread_bytes = 0
+        self.is_lingering = False
+        """Answered for good; what it still sends is read and thrown away, for a while."""
         self.is_loopback = False
         self.is_trusted = False
         """May call without a key (unless it is a web page)."""
@@ -228,6 +231,7 @@ class ClientConnection(asyncio.Protocol):
         """What can not be read can not be followed by anything: answer and close."""
         if self._request is None:
             self._keep_alive = False
+            self.is_lingering = True
             self.send_simple(status, write_error(status, message, code=code))
         elif self._exchange is None:
             self.close()
@@ -247,7 +251,10 @@ class ClientConnection(asyncio.Protocol):
         if transport is None:
             return
         if not self._keep_alive:
-            self._gateway.outbox.write(transport, CLOSE)
+            if self.is_lingering:
+                self._linger(transport)
+            else:
+                self._gateway.outbox.write(transport, CLOSE)
             return
         reader = self._reader
         if reader.requests:
@@ -260,6 +267,18 @@ class ClientConnection(asyncio.Protocol):
         if not self._reading:
             self._reading = True
             transport.resume_reading()
+
+    def _linger(self, transport: asyncio.Transport) -> None:
+        """Say that this was all, and let the client finish what it is sending.
+
+        A connection closed with bytes unread is reset, and the reset overtakes the answer: most clients read
+        nothing before they have sent everything, and would never learn why they were refused.
+        """
+        self._gateway.outbox.flush()
+        self.since_us = self._gateway.now_us()
+        if not transport.is_closing():
+            transport.set_protocol(Discard(self))
+            transport.write_eof()
 
     def _serve_next(self) -> None:
         if self._transport is not None and self._reader.requests:
@@ -332,3 +351,16 @@ class ClientConnection(asyncio.Protocol):
         self._gateway.stats.count_request(exchange.api, 200)
         self._write(write_chunk(data) + LAST_CHUNK if self._chunked else data)
         self._done()
+
+
+class Discard(asyncio.Protocol):
+    """Reads what nobody wants to know, until the client closes."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)

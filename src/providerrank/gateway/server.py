@@ -41,6 +41,9 @@ MARKS = frozenset(
 )
 """Headers that say something of how a request is to be served, or of what it belongs to."""
 
+CLIENT_LINGER_US = 10_000_000
+"""A client that was refused half way has this long to send the rest of its request, unread."""
+
 SWEEP_S = 1.0
 """How often idle connections are looked at."""
 
@@ -375,7 +378,10 @@ class Gateway:
         limits = self.limits
         for connection in list(self._connections):
             age = now - connection.since_us
-            if connection.is_stalled(now, limits.client_stall_us) or (
+            if connection.is_lingering:
+                if age > CLIENT_LINGER_US:
+                    connection.abort()
+            elif connection.is_stalled(now, limits.client_stall_us) or (
                 connection.is_receiving and age > limits.client_head_us
             ):
                 connection.abort()
