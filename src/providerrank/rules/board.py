@@ -112,7 +112,8 @@ class Board:
         self.members: list[Standing] = []
         self.excluded: list[Standing] = []
         for cell, cost in costed:
-            standing = Standing(cell, cost, compute_price_score(cost, cap, params), self.queue)
+            tie = cell.endpoint.index * TIE_BREAK
+            standing = Standing(cell, cost, compute_price_score(cost, cap, params), tie, self.queue)
             (self.members if cost <= cap else self.excluded).append(standing)
         self.warm_requests = params.cold_start_requests * min(len(self.members), params.sample_top + params.sample_rest)
         """Requests by which the cold-start share has fallen to a tenth."""
@@ -154,13 +155,14 @@ class Board:
     def rebuild(self, now_us: int, *, with_settled: bool = False) -> None:
         """Score every endpoint anew and sort; those whose own evidence outweighs the prior only ``with_settled``."""
         if with_settled:
-            for standing in self.members:
+            for standing in self.by_state.values():
                 standing.cell.estimate(now_us, self._params)
         if self.prior.has_moved:
             self.prior.publish()
         self.revision = self.prior.revision
         self._rebuilt_us = now_us
-        for standing in self.members:
+        # In the order they were made in, not by rank: what lies side by side in memory is read at half the cost.
+        for standing in self.by_state.values():
             standing.queued = False
             if with_settled or standing.cell.evidence < THIN:
                 standing.cell.fresh = False
@@ -176,7 +178,7 @@ class Board:
             cell.estimate(now_us, self._params)
         # compute_latency, compute_reputation and compute_composite, written out: this is the hot path.
         excess = cell.log_ttft - self._log_target
-        standing.latency = latency = 1.0 if excess <= 0.0 else math.exp(-excess)
+        latency = 1.0 if excess <= 0.0 else math.exp(-excess)
         standing.reputation = reputation = (
             self._latency_weight * latency
             + self._reliability_weight * cell.success**self._reliability_power
@@ -185,7 +187,7 @@ class Board:
         standing.composite = composite = (
             self._reputation_weight * reputation + self._price_weight * standing.price_score
         ) * cell.honesty
-        standing.key = standing.state.index * TIE_BREAK - composite
+        standing.key = standing.tie - composite
 
     def compute_latency(self, log_ttft: float) -> float:
         """As `reputation.compute_latency`, of a log TTFT."""

@@ -59,7 +59,8 @@ class SessionCell:
         else:
             weight = failed = blame
         self.requests = self.requests * decay + weight
-        self.failures = self.failures * decay + failed
+        if failed or self.failures:
+            self.failures = self.failures * decay + failed
         if log_ttft is None:
             self.timed *= decay
             self.log_sum *= decay

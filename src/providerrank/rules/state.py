@@ -189,7 +189,7 @@ class CellState:
         worth, worth_timed, evidence = params.prior_success_requests, params.prior_ttft_requests, 0.0
         own, window = self.window, self.endpoint.window
         while True:
-            successes, failures, timed, measure, seen_mean, up, down, counted, billed = window.get_figures(now_us)
+            successes, failures, timed, measure, seen_mean, is_spotless = window.get_figures(now_us)
             evidence = successes + failures
             success = (worth * success + successes) / (worth + evidence)
             if timed:
@@ -203,9 +203,13 @@ class CellState:
             window = own
             worth = min(worth + evidence, params.borrowed_requests)
             worth_timed = min(worth_timed + evidence, params.borrowed_requests)
-        up += params.prior_uptime_us
-        self.uptime = up / (up + down) if down else 1.0
-        self.honesty = compute_honesty(counted, billed, params) if billed > counted else 1.0
+        if is_spotless:
+            self.uptime = self.honesty = 1.0
+        else:
+            up, down, counted, billed = window.get_conduct(now_us)
+            up += params.prior_uptime_us
+            self.uptime = up / (up + down)
+            self.honesty = compute_honesty(counted, billed, params)
         if own is not None:
             weight = evidence / (evidence + PRIOR_EVIDENCE)
             if not (
@@ -240,22 +244,26 @@ class Standing:
         "composite",
         "cost_nusd",
         "key",
-        "latency",
         "price_score",
         "queue",
         "queued",
         "reputation",
         "state",
+        "tie",
     )
 
-    def __init__(self, cell: CellState, cost_nusd: float, price_score: float, queue: list[Standing]) -> None:
+    def __init__(
+        self, cell: CellState, cost_nusd: float, price_score: float, tie: float, queue: list[Standing]
+    ) -> None:
         self.cell = cell
         self.state = cell.endpoint
         self.cost_nusd = cost_nusd
         self.price_score = price_score
-        self.latency = self.reputation = self.composite = 0.0
+        self.reputation = self.composite = 0.0
         self.key = 0.0
         """Position on its board: the negated composite, made unique."""
+        self.tie = tie
+        """What makes it so."""
         self.queue = queue
         """Where its board finds what to score anew."""
         self.queued = False

@@ -77,9 +77,11 @@ _RECORD_KEYS: Final = frozenset(
 )
 
 Record = dict[str, int | list[list[int]]]
-Figures = tuple[float, float, float, float, float, float, float, float, float]
+Figures = tuple[float, float, float, float, float, bool]
 """Successes, blamed failures, timed requests; log of ``p50^0.7 * p95^0.3`` and mean log TTFT (of microseconds; 0.0 when
-nothing was timed); microseconds up and down; completion tokens counted and billed."""
+nothing was timed); whether it was never down and billed no more than was counted, so that nobody need ask further."""
+Conduct = tuple[float, float, float, float]
+"""Microseconds up and down; completion tokens counted and billed."""
 
 
 class Window:
@@ -272,7 +274,7 @@ class Window:
         return self._timed * self._scale
 
     def get_figures(self, now_us: int) -> Figures:
-        """All that an estimate needs, as of ``now_us``, in one call: see `Figures`."""
+        """What every estimate needs, as of ``now_us``, in one call: see `Figures`."""
         if self._stale:
             self._settle()
         scale = 2.0 ** ((self._landmark_us - now_us) * _INV_HALF_LIFE)
@@ -283,6 +285,13 @@ class Window:
             timed * scale,
             self._measure,
             self._log / timed if timed else 0.0,
+            not self._down_us and self._billed_tokens <= self._counted_tokens,
+        )
+
+    def get_conduct(self, now_us: int) -> Conduct:
+        """The rest, as of ``now_us``: see `Conduct`."""
+        scale = 2.0 ** ((self._landmark_us - now_us) * _INV_HALF_LIFE)
+        return (
             self._up_us * scale,
             self._down_us * scale,
             self._counted_tokens * scale,
