@@ -1,4 +1,4 @@
-"""The gateway as a process, between a client and simulated endpoints."""
+"""The real command as a process, between clients and simulated endpoints: it starts, serves, drains, and comes back."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from providerrank.apps import config
+from providerrank.apps.compose import read_windows
+from providerrank.sim.faults import Fault
 from providerrank.sim.providers import SimProviders
 from providerrank.sim.spec import EndpointSpec, Ttft
 
@@ -19,98 +24,228 @@ PROGRAM = Path(sys.executable).parent / "providerrank"
 WAIT_S = 30.0
 CLIENT_KEY = "sk-client-5e1d"
 UPSTREAM_KEY = "sk-upstream-9b2c"
-QUESTION = {"model": "llama", "messages": [{"role": "user", "content": "Hello"}]}
+SECRETS = (CLIENT_KEY, UPSTREAM_KEY)
+QUESTION = {"model": "llama", "messages": [{"role": "user", "content": "Hello, my secret is xyzzy-42"}]}
+ENVIRON = {"CLIENT_KEY": CLIENT_KEY, "UPSTREAM_KEY": UPSTREAM_KEY}
+
+
+class Served:
+    """A running gateway."""
+
+    def __init__(self, folder: Path, process: asyncio.subprocess.Process) -> None:
+        self.folder = folder
+        self.process = process
+        self.url = ""
+        self.admin_url = ""
+        self.said = ""
+        """Everything it wrote, once it has ended."""
+
+    async def ask(self, client: httpx.AsyncClient, **fields: object) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
+        return await client.post(f"{self.url}/v1/chat/completions", json={**QUESTION, **fields}, headers=headers)
+
+    async def rank(self, client: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
+        """The ranking as the admin port tells it, by provider."""
+        reply = await client.get(f"{self.admin_url}/v1/rankings/llama")
+        assert reply.status_code == 200, reply.text
+        return {row["provider"]: row for row in reply.json()["endpoints"]}
+
+    async def count_kept(self) -> float:
+        """Requests in the store, from outside."""
+        windows = await read_windows(config.load(self.folder / "providerrank.toml", ENVIRON))
+        return sum(window.requests for _, window in windows)
+
+    async def end(self, signum: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it; its exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(signum)
+        written = await asyncio.wait_for(self.process.communicate(), WAIT_S)
+        self.said += "".join(part.decode() for part in written if part)
+        assert self.process.returncode is not None
+        return self.process.returncode
 
 
 @asynccontextmanager
-async def serving(folder: Path, url: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """A gateway in front of one endpoint: its address and its process."""
+async def serving(folder: Path, *urls: str) -> AsyncIterator[Served]:
+    """A gateway in front of endpoints alpha, beta, ..."""
+    endpoints = "".join(
+        f"""
+[[endpoints]]
+id = "{name}/llama"
+model = "llama"
+base_url = "{url}"
+key = "env:UPSTREAM_KEY"
+price = {{ input = 1, output = 1 }}
+"""
+        for name, url in zip(("alpha", "beta"), urls, strict=False)
+    )
     (folder / "providerrank.toml").write_text(f"""
 [gateway]
 listen = "127.0.0.1:0"
 admin = "127.0.0.1:0"
 keys = ["env:CLIENT_KEY"]
-
-[[endpoints]]
-id = "alpha/llama"
-model = "llama"
-base_url = "{url}"
-key = "env:UPSTREAM_KEY"
-price = {{ input = 1, output = 1 }}
-""")
-    environ = {"PATH": os.environ["PATH"], "CLIENT_KEY": CLIENT_KEY, "UPSTREAM_KEY": UPSTREAM_KEY}
+{endpoints}""")
     process = await asyncio.create_subprocess_exec(
-        PROGRAM, "serve", cwd=folder, env=environ, stderr=asyncio.subprocess.PIPE
+        PROGRAM,
+        "serve",
+        "-c",
+        folder / "providerrank.toml",
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], **ENVIRON},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
+    served = Served(folder, process)
     assert process.stderr is not None
     try:
-        found = ""
-        while "admin=" not in found:
-            line = (await process.stderr.readline()).decode()
-            assert line, "the gateway ended"
-            found += line
-        yield found.partition("url=")[2].split()[0], process
+        while "admin=" not in served.said:
+            line = (await asyncio.wait_for(process.stderr.readline(), WAIT_S)).decode()
+            assert line, f"the gateway ended: {served.said}"
+            served.said += line
+        served.url = served.said.partition("url=")[2].split()[0]
+        served.admin_url = served.said.partition("admin=")[2].split()[0]
+        yield served
     finally:
         if process.returncode is None:
             process.kill()
         await process.communicate()
 
 
-async def ask(client: httpx.AsyncClient, url: str) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
-    return await client.post(f"{url}/v1/chat/completions", json=QUESTION, headers=headers)
+async def test_it_answers_soon_and_ends_cleanly(tmp_path: Path) -> None:
+    began = time.monotonic()
+    async with (
+        SimProviders([EndpointSpec(name="alpha")]) as sims,
+        serving(tmp_path, sims["alpha"].url) as served,
+        httpx.AsyncClient(timeout=WAIT_S) as client,
+    ):
+        answered = await served.ask(client)
+        # Two seconds on a machine of its own.
+        assert time.monotonic() - began < 15
+        assert answered.status_code == 200
+        assert (await client.get(f"{served.admin_url}/ready")).status_code == 200
+        assert await served.end() == 0
+        assert "Traceback" not in served.said
 
 
 async def test_keys_stay_on_their_own_side(tmp_path: Path) -> None:
     async with (
         SimProviders([EndpointSpec(name="alpha", key=UPSTREAM_KEY)]) as sims,
-        serving(tmp_path, sims["alpha"].url) as (url, process),
+        serving(tmp_path, sims["alpha"].url) as served,
         httpx.AsyncClient(timeout=WAIT_S) as client,
     ):
-        refused = await client.post(f"{url}/v1/chat/completions", json=QUESTION)
-        answered = await ask(client, url)
+        refused = await client.post(f"{served.url}/v1/chat/completions", json=QUESTION)
+        answered = await served.ask(client)
         received = sims["alpha"].log.last
-        process.send_signal(signal.SIGTERM)
-        _, log = await process.communicate()
+        await sims["alpha"].switch(Fault.STATUS_401)
+        failed = await served.ask(client)
+        shown = [await client.get(f"{served.admin_url}{path}") for path in ("/", "/metrics", "/v1/rankings/llama")]
+        await served.end()
 
     assert refused.status_code == 401
     assert answered.status_code == 200
+    assert failed.status_code == 502
     assert CLIENT_KEY not in str(received.headers)
-    for key in (CLIENT_KEY, UPSTREAM_KEY):
-        assert key not in refused.text + answered.text + str(answered.headers) + log.decode()
+    seen = [refused.text, answered.text, str(answered.headers), failed.text, served.said, *(one.text for one in shown)]
+    for secret in SECRETS:
+        assert all(secret not in text for text in seen)
+    assert all("xyzzy" not in text for text in (served.said, *(one.text for one in shown)))
 
 
-async def test_sigterm_lets_a_request_under_way_finish(tmp_path: Path) -> None:
+async def test_metrics_show_what_happened(tmp_path: Path) -> None:
     async with (
-        SimProviders([EndpointSpec(name="alpha", ttft=Ttft(median=1.0))]) as sims,
-        serving(tmp_path, sims["alpha"].url) as (url, process),
+        SimProviders([EndpointSpec(name="alpha")]) as sims,
+        serving(tmp_path, sims["alpha"].url) as served,
         httpx.AsyncClient(timeout=WAIT_S) as client,
     ):
-        asked = asyncio.create_task(ask(client, url))
-        while not len(sims["alpha"].log):
+        sims["alpha"].script([Fault.STATUS_500])
+        for _ in range(3):
+            assert (await served.ask(client)).status_code == 200
+        assert (await served.ask(client, model="unknown")).status_code == 404
+        metrics = (await client.get(f"{served.admin_url}/metrics")).text
+        await served.end()
+
+    lines = [line for line in metrics.splitlines() if not line.startswith("#")]
+
+    def value(*parts: str) -> float:
+        [line] = [line for line in lines if all(part in line for part in parts)]
+        return float(line.rpartition(" ")[2])
+
+    assert value("attempts_total{", "alpha/llama", '"success"') == 3
+    assert value("attempts_total{", "alpha/llama", '"failure"') == 1
+    assert value("requests_total{", '"chat"', '"2xx"') == 3
+    assert value("requests_total{", '"chat"', '"4xx"') == 1
+
+
+async def test_a_restart_keeps_what_was_learned(tmp_path: Path) -> None:
+    specs = [EndpointSpec(name="alpha", ttft=Ttft(median=0.2)), EndpointSpec(name="beta")]
+    async with SimProviders(specs) as sims, httpx.AsyncClient(timeout=WAIT_S) as client:
+        urls = [sims["alpha"].url, sims["beta"].url]
+        async with serving(tmp_path, *urls) as served:
+            for _ in range(10):
+                assert (await served.ask(client, stream=True)).status_code == 200
+            before = await served.rank(client)
+            assert await served.end() == 0
+        async with serving(tmp_path, *urls) as served:
+            after = await served.rank(client)
+            assert (await served.ask(client)).status_code == 200
+            await served.end()
+
+    assert sum(row["requests"] for row in before.values()) > 9
+    assert list(after) == list(before), "the order is the same"
+    for name, row in before.items():
+        assert abs(after[name]["requests"] - row["requests"]) < 0.1
+        assert abs(after[name]["ttft_s"] - row["ttft_s"]) <= 0.05 * row["ttft_s"] + 0.001
+
+
+async def test_a_gateway_that_was_killed_comes_back_with_what_was_saved(tmp_path: Path) -> None:
+    async with SimProviders([EndpointSpec(name="alpha")]) as sims, httpx.AsyncClient(timeout=WAIT_S) as client:
+        async with serving(tmp_path, sims["alpha"].url) as served:
+            for _ in range(5):
+                assert (await served.ask(client)).status_code == 200
+            deadline = time.monotonic() + WAIT_S
+            while await served.count_kept() < 4.9:
+                assert time.monotonic() < deadline, "nothing was saved"
+                await asyncio.sleep(0.2)
+            assert await served.end(signal.SIGKILL) == -signal.SIGKILL
+        async with serving(tmp_path, sims["alpha"].url) as served:
+            assert (await served.rank(client))["alpha"]["requests"] > 4.9
+            assert (await served.ask(client)).status_code == 200
+            assert await served.end() == 0
+
+
+async def test_sigterm_lets_what_is_under_way_finish(tmp_path: Path) -> None:
+    async with (
+        SimProviders([EndpointSpec(name="alpha", ttft=Ttft(median=1.0), tokens_per_s=30.0)]) as sims,
+        serving(tmp_path, sims["alpha"].url) as served,
+        httpx.AsyncClient(timeout=WAIT_S) as client,
+    ):
+        asked = asyncio.gather(served.ask(client), served.ask(client, stream=True))
+        while sims["alpha"].log.in_flight < 2:
             await asyncio.sleep(0.01)
 
-        process.send_signal(signal.SIGTERM)
+        served.process.send_signal(signal.SIGTERM)
 
-        assert (await asked).status_code == 200
-        assert await asyncio.wait_for(process.wait(), WAIT_S) == 0
+        plain, streamed = await asked
+        assert (plain.status_code, streamed.status_code) == (200, 200)
+        assert streamed.text.endswith("data: [DONE]\n\n")
+        assert await asyncio.wait_for(served.process.wait(), WAIT_S) == 0
 
 
 async def test_a_second_signal_ends_the_wait(tmp_path: Path) -> None:
     async with (
         SimProviders([EndpointSpec(name="alpha", ttft=Ttft(median=60.0))]) as sims,
-        serving(tmp_path, sims["alpha"].url) as (url, process),
+        serving(tmp_path, sims["alpha"].url) as served,
         httpx.AsyncClient(timeout=WAIT_S) as client,
     ):
-        asked = asyncio.create_task(ask(client, url))
+        asked = asyncio.create_task(served.ask(client))
         while not len(sims["alpha"].log):
             await asyncio.sleep(0.01)
 
-        process.send_signal(signal.SIGTERM)
-        assert process.stderr is not None
-        while b"stopping" not in await process.stderr.readline():
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.stderr is not None
+        while b"stopping" not in await asyncio.wait_for(served.process.stderr.readline(), WAIT_S):
             pass
-        process.send_signal(signal.SIGTERM)
+        served.process.send_signal(signal.SIGTERM)
 
-        assert await asyncio.wait_for(process.wait(), 10) == 1
+        assert await asyncio.wait_for(served.process.wait(), 10) == 1
         assert isinstance((await asyncio.gather(asked, return_exceptions=True))[0], httpx.HTTPError)
