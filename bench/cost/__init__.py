@@ -1,0 +1,1 @@
+"""What a request costs through this gateway and through others: see `__main__`."""
