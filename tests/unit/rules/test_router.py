@@ -445,6 +445,16 @@ def test_cooling_lasts_until_the_later_deadline() -> None:
     assert market.walk() == ["a", "b", "c"]
 
 
+def test_what_one_request_requires_narrows_no_other() -> None:
+    market = three()
+    plan, other = market.plan(), market.plan()
+    plan.require(frozenset({"prefill"}))
+    assert not plan.more(market.now)
+    assert plan.next(market.now) is None
+    assert other.next(market.now) is not None
+    assert market.plan().next(market.now) is not None
+
+
 def test_the_earliest_cooled_is_told_tried_or_not() -> None:
     market = three()
     plan = market.plan()
