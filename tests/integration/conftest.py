@@ -1,4 +1,4 @@
-"""The gateway's tests run on the event loop it is served on; those of its fault table on asyncio's own as well."""
+"""The gateway's tests run on the event loop it is served on; everything else on asyncio's own."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ UVLOOP: LoopFactories = {"uvloop": uvloop.new_event_loop}
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> LoopFactories:
     del config
     match item.path.name:
-        case "test_gateway_faults.py":
-            return {**UVLOOP, **ASYNCIO}
         case "test_gateway_tls.py":
             return ASYNCIO  # simulated endpoints accept TLS on asyncio's loop alone
         case name if name.startswith("test_gateway_"):
