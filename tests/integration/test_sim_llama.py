@@ -166,7 +166,7 @@ async def test_an_endpoint_does_not_outlive_its_parent(which: str) -> None:
     parent.send_signal(signal.SIGKILL)
     await parent.wait()
     async with asyncio.timeout(10):
-        while is_running(pid):  # noqa: ASYNC110 - a process that is not our child tells nobody when it ends
+        while is_running(pid):
             await asyncio.sleep(0.02)
 
 

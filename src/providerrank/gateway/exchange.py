@@ -301,7 +301,7 @@ class Exchange:
         if attempt.first_content_us is None:
             attempt.first_content_us = now
         self._machine.end(now)
-        self._account_success(attempt, now, reply.usage, len(reply.text) // BYTES_PER_TOKEN, reply)
+        self._account_success(attempt, now, reply.usage, len(reply.text.encode()) // BYTES_PER_TOKEN, reply)
         self.endpoint_header = self._gateway.targets[attempt.endpoint.id].header
         self._client.send_answer(self, 200, body)
         self._close()

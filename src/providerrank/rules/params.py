@@ -181,6 +181,9 @@ class Params:
     billing_tokens: float = 2_000.0
     """Counted tokens before a cell's ratio is judged at all."""
 
+    usual_billing_us: int = 10 * SECOND_US
+    """How often a model's usual ratio is found anew: it walks all endpoints, and habits of billing change slowly."""
+
     def get_task(self, task: str) -> TaskParams:
         """Parameters of a task; an unknown task is treated as chat."""
         return self.tasks.get(task) or self.tasks[cells.CHAT]

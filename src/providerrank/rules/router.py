@@ -492,7 +492,12 @@ class Router:
             belief=view.belief,
             in_flight=state.in_flight,
             concurrency_limit=state.limit,
-            billing_ratio=compute_billing_ratio(window.counted_tokens, window.billed_tokens, self._params),
+            billing_ratio=compute_billing_ratio(
+                window.counted_tokens,
+                window.billed_tokens,
+                state.model.get_usual_ratio(now_us, self._params),
+                self._params,
+            ),
             state=shown,
             excluded=", ".join(failed) or None,
             cooling_until_us=state.cooling_until_us if state.cooling_until_us > now_us else None,

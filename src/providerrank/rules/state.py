@@ -17,7 +17,7 @@ import math
 from providerrank.rules.belief import compute_belief
 from providerrank.rules.catalog import ModelRules
 from providerrank.rules.cells import Endpoint
-from providerrank.rules.metering import compute_honesty
+from providerrank.rules.metering import compute_honesty, compute_usual_ratio
 from providerrank.rules.params import Params
 from providerrank.rules.session import SessionCell
 from providerrank.rules.window import Window
@@ -72,7 +72,7 @@ class Prior:
 class ModelState:
     """One model: its rules, its endpoints, its priors per task."""
 
-    __slots__ = ("endpoints", "observed", "priors", "rules")
+    __slots__ = ("_usual_ratio", "_usual_us", "endpoints", "observed", "priors", "rules")
 
     def __init__(self, rules: ModelRules) -> None:
         self.rules = rules
@@ -80,6 +80,16 @@ class ModelState:
         self.priors: dict[str, Prior] = {}
         self.observed = 0.0
         """Requests ever observed on it: what the cold-start share falls with."""
+        self._usual_ratio = 1.0
+        self._usual_us = 0
+
+    def get_usual_ratio(self, now_us: int, params: Params) -> float:
+        """What is usual of tokens billed over tokens counted (see `metering`); found anew now and then."""
+        if now_us - self._usual_us >= params.usual_billing_us:
+            self._usual_us = now_us
+            windows = [endpoint.window for endpoint in self.endpoints]
+            self._usual_ratio = compute_usual_ratio([(w.counted_tokens, w.billed_tokens) for w in windows], params)
+        return self._usual_ratio
 
 
 class EndpointState:
@@ -209,7 +219,7 @@ class CellState:
             up, down, counted, billed = window.get_conduct(now_us)
             up += params.prior_uptime_us
             self.uptime = up / (up + down)
-            self.honesty = compute_honesty(counted, billed, params)
+            self.honesty = compute_honesty(counted, billed, self.endpoint.model.get_usual_ratio(now_us, params), params)
         if own is not None:
             weight = evidence / (evidence + PRIOR_EVIDENCE)
             if not (
