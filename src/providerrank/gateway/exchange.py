@@ -472,7 +472,7 @@ class Exchange:
         if self._paused:
             call.pause()
         if call.start():
-            self._machine.connected(gateway.now_us())
+            self._machine.connected(attempt.started_us)
 
     def _fail(self, action: Fail) -> None:
         body = write_error(action.status, action.message, code=action.code)

@@ -4,14 +4,15 @@ A seller states how many completion tokens it bills; the gateway counts what it 
 decayed sums over the requests where both are known (`Window.counted_tokens`, `Window.billed_tokens`), so one odd
 request is not an accusation and an old sin fades with the rest of history.
 
-The count is an estimate from bytes, and how many bytes a token has depends on language and content: an absolute ratio
-would accuse every seller of a Chinese answer, or of a model that bills its reasoning. So a seller's ratio is divided by what is
-*usual* for the model, the (lower) median of all its endpoints' ratios, and never less than 1: the same text costs
-the same tokens everywhere. With one endpoint nothing can be said, and nothing is.
+The count is an estimate from bytes, and how many bytes a token has depends on language and content: an absolute
+ratio would accuse every seller of a Chinese answer, or of a model that bills its reasoning. So a seller's ratio is
+divided by what is *usual* for the model, the (lower) median of all its endpoints' ratios, and never less than 1: the
+same text costs the same tokens everywhere. With one endpoint nothing can be said, and nothing is.
 
-Within the tolerance (special tokens, chance) the ratio costs nothing. Beyond it the composite score is multiplied by ``(1 + tolerance) / ratio``: a seller that bills twice what it
-delivers ranks as about half of what it would be, whatever its price, since a list price it does not keep
-says little. Billing under what was counted is the seller's gift and earns nothing.
+Within the tolerance (special tokens, chance) the ratio costs nothing. Beyond it the composite score is multiplied by
+``(1 + tolerance) / ratio``: a seller that bills twice what it delivers ranks as about half of what it would be,
+whatever its price, since a list price it does not keep says little. Billing under what was counted is the seller's
+gift and earns nothing.
 """
 
 from __future__ import annotations
