@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from providerrank.apps.admin_reader import AdminSources
+from providerrank.apps.admin.reader import AdminSources
 from providerrank.rules.catalog import Catalog, ModelRules, Tier
 from providerrank.rules.cells import Cell, Endpoint, Price
 from providerrank.rules.observation import Observation, Outcome

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from providerrank.apps.admin import build_admin
-from providerrank.apps.admin_gate import Gate
-from providerrank.apps.admin_server import AdminServer
+from providerrank.apps.admin.app import build_admin
+from providerrank.apps.admin.gate import Gate
+from providerrank.apps.admin.server import AdminServer
 from tests.fake_admin import World, make_stats
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

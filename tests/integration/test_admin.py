@@ -13,11 +13,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from providerrank.apps.admin import OPENAPI_FILE, build_admin
-from providerrank.apps.admin_gate import Gate
-from providerrank.apps.admin_openapi import render_openapi
-from providerrank.apps.admin_server import AdminServer
-from providerrank.apps.page.render import get_asset
+from providerrank.apps.admin.app import OPENAPI_FILE, build_admin
+from providerrank.apps.admin.gate import Gate
+from providerrank.apps.admin.openapi import render_openapi
+from providerrank.apps.admin.page.render import get_asset
+from providerrank.apps.admin.server import AdminServer
 from tests.fake_admin import LLAMA, SLASHED, World, make_ranked, make_stats
 
 Connect = Callable[[], httpx.AsyncClient]
@@ -148,7 +148,7 @@ async def test_the_openapi_document_describes_what_is_served(client: httpx.Async
 
 
 async def test_the_shipped_openapi_document_is_that_of_the_handlers() -> None:
-    assert get_asset(OPENAPI_FILE) == render_openapi(), "run: python -m providerrank.apps.admin_openapi"
+    assert get_asset(OPENAPI_FILE) == render_openapi(), "run: python -m providerrank.apps.admin.openapi"
 
 
 async def test_the_page_and_its_files(client: httpx.AsyncClient) -> None:
@@ -236,10 +236,10 @@ def test_heavy_packages_stay_out_of_the_process() -> None:
     """pydantic, Alembic and the like are megabytes that nothing here needs."""
     script = (
         "import sys\n"
-        "from providerrank.apps.admin import build_admin\n"
-        "from providerrank.apps.admin_gate import Gate\n"
+        "from providerrank.apps.admin.app import build_admin\n"
+        "from providerrank.apps.admin.gate import Gate\n"
         "from tests.fake_admin import World\n"
-        "import providerrank.engines.store_sql, providerrank.apps.admin_server\n"
+        "import providerrank.engines.store_sql, providerrank.apps.admin.server\n"
         "build_admin(World().get_sources(), Gate('127.0.0.1'))\n"
         "heavy = ('pydantic', 'alembic', 'faker', 'polyfactory', 'jinja2', 'numpy', 'sqlalchemy.dialects.postgresql')\n"
         "print([name for name in heavy if name in sys.modules])\n"

@@ -22,7 +22,7 @@ def main() -> None:
         from providerrank.apps.start import start
 
         sys.exit(get_exit_code(lambda: start(Path(arguments[2]) if len(arguments) > 1 else None)))
-    from providerrank.apps.cli import run
+    from providerrank.apps.cli.commands import run
 
     sys.exit(run(arguments))
 

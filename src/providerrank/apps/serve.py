@@ -68,10 +68,10 @@ class Service:
         """Have the admin port open until the block ends. Raises ``CannotListen``."""
         # The import takes longer than everything before it; on a thread, requests are served meanwhile.
         await asyncio.to_thread(_import_admin)
-        from providerrank.apps.admin import build_admin
-        from providerrank.apps.admin_gate import Gate
-        from providerrank.apps.admin_reader import AdminSources
-        from providerrank.apps.admin_server import AdminServer
+        from providerrank.apps.admin.app import build_admin
+        from providerrank.apps.admin.gate import Gate
+        from providerrank.apps.admin.reader import AdminSources
+        from providerrank.apps.admin.server import AdminServer
 
         address = self.loaded.config.gateway.admin
         host, port = parse_address(address)
@@ -156,7 +156,7 @@ async def run(loaded: Loaded) -> None:
 
 def _import_admin() -> None:
     import providerrank.apps.admin
-    import providerrank.apps.admin_server  # noqa: F401 - only loaded here, used by the caller
+    import providerrank.apps.admin.server  # noqa: F401 - only loaded here, used by the caller
 
 
 def _format_url(host: str, port: int) -> str:

@@ -1,4 +1,4 @@
-"""What the data plane counts: plain integers, read when somebody asks (``apps.metrics.StatsSource``).
+"""What the data plane counts: plain integers, read when somebody asks (``apps.admin.metrics.StatsSource``).
 
 Counting happens on the path of every request, so each endpoint has one object of counters that its attempts
 increment in place; the mappings that a scrape wants are made when it comes.

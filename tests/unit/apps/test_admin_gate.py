@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from providerrank.apps.admin_gate import Gate, OpenToTheNetworkError, get_host_name, get_presented_key, is_loopback
+from providerrank.apps.admin.gate import Gate, OpenToTheNetworkError, get_host_name, get_presented_key, is_loopback
 
 LOOPBACK = Gate("127.0.0.1", ("sk-one",))
 NETWORK = Gate("0.0.0.0", ("sk-one", "sk-two"))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from providerrank.apps import cli, entry
-from providerrank.apps.cli_check import describe
+from providerrank.apps import entry
+from providerrank.apps.cli import commands as cli
+from providerrank.apps.cli.check import describe
 from providerrank.apps.config import load
 from providerrank.apps.failures import DEBUG_VARIABLE, CommandFailed, get_exit_code
 from providerrank.engines.errors import StoreUnavailableError
@@ -147,7 +148,7 @@ def test_init_asks_only_when_somebody_is_there(
     answers = iter(["llama", "groq", "https://api.example.com/v1", "", "GROQ_KEY", "1", "2", "no"])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("providerrank.apps.cli_init.ask", lambda _question: next(answers))
+    monkeypatch.setattr("providerrank.apps.cli.init.ask", lambda _question: next(answers))
     assert cli.run(["init", "-c", str(path), "--client-key-env", "CLIENT"]) == 0
     assert "export GROQ_KEY=…\n  export CLIENT=…" in capsys.readouterr().out
     assert cli.run(["init", "-c", str(path)]) == 1

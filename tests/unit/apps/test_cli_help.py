@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from providerrank.apps.cli import COMMANDS, run
+from providerrank.apps.cli.commands import COMMANDS, run
 from providerrank.apps.failures import USAGE
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from providerrank.apps.demo_scenario import CAP, PLAYS, SCRIPT, SELLERS, SENTENCES, Mishap, choose_victim, compute_cues
+from providerrank.apps.demo.scenario import CAP, PLAYS, SCRIPT, SELLERS, SENTENCES, Mishap, choose_victim, compute_cues
 from providerrank.sim.llama_relay import FAULTS
 
 

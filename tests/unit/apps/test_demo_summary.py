@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from providerrank.apps.demo_summary import (
+from providerrank.apps.demo.summary import (
     Counters,
     Failure,
     Summary,

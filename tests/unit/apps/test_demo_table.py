@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from providerrank.apps.demo_summary import Counters, Failure, Summary, Tally, compute_summary
-from providerrank.apps.demo_table import (
+from providerrank.apps.demo.summary import Counters, Failure, Summary, Tally, compute_summary
+from providerrank.apps.demo.table import (
     WIDTH,
     Row,
     format_failure,

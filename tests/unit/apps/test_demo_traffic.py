@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import openai
 import pytest
 
-from providerrank.apps.demo_summary import Failure, Tally
-from providerrank.apps.demo_traffic import IncompleteAnswerError, Kind, Traffic
+from providerrank.apps.demo.summary import Failure, Tally
+from providerrank.apps.demo.traffic import IncompleteAnswerError, Kind, Traffic
 
 ROLE = (
     'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m",'

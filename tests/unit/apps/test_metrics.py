@@ -5,8 +5,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from providerrank.apps.admin_reader import AdminReader
-from providerrank.apps.metrics import StatsSource, get_snapshot, render
+from providerrank.apps.admin.metrics import StatsSource, get_snapshot, render
+from providerrank.apps.admin.reader import AdminReader
 from providerrank.gateway.stats import Stats
 from tests.fake_admin import LLAMA, World, make_stats
 

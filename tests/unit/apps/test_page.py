@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 from typing_extensions import override
 
-from providerrank.apps.admin_reader import MAX_ROWS, AdminReader, NotFoundError
-from providerrank.apps.page.render import ASSETS, get_asset, render_live, render_page
+from providerrank.apps.admin.page.render import ASSETS, get_asset, render_live, render_page
+from providerrank.apps.admin.reader import MAX_ROWS, AdminReader, NotFoundError
 from providerrank.rules.ranking import Ranking
 from tests.fake_admin import LLAMA, NOW_US, SLASHED, FakeRouter, World, make_ranked, make_stats
 

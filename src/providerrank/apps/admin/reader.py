@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
-from providerrank.apps.admin_view import (
+from providerrank.apps.admin.metrics import US_PER_S, EndpointHealth, Snapshot, StatsSource, get_snapshot
+from providerrank.apps.admin.view import (
     EndpointView,
     FailureView,
     Figures,
@@ -23,7 +24,6 @@ from providerrank.apps.admin_view import (
     State,
     WeightsView,
 )
-from providerrank.apps.metrics import US_PER_S, EndpointHealth, Snapshot, StatsSource, get_snapshot
 from providerrank.rules.catalog import Catalog
 from providerrank.rules.cells import CHAT, NUSD_PER_USD, TASKS, Cell, Price
 from providerrank.rules.ranking import Ranked, Ranking, Weights

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from providerrank.apps.demo_summary import Counters, Summary, Tally
+from providerrank.apps.demo.summary import Counters, Summary, Tally
 from providerrank.rules.cells import NUSD_PER_USD, Price
 
 WIDTH = 80

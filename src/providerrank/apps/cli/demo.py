@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from providerrank.apps.cli_options import JsonOption
+from providerrank.apps.cli.options import JsonOption
 
 
 def demo(
@@ -30,6 +30,6 @@ def demo(
     simulated
         Use simulated endpoints even where the real model is installed.
     """
-    from providerrank.apps.demo import DemoOptions, run_demo
+    from providerrank.apps.demo.show import DemoOptions, run_demo
 
     return run_demo(DemoOptions(seconds=seconds, simulated=simulated, as_json=as_json))

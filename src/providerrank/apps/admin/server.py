@@ -15,7 +15,7 @@ from typing import Final
 import uvicorn
 from typing_extensions import override
 
-from providerrank.apps.admin_gate import App
+from providerrank.apps.admin.gate import App
 
 MAX_CONNECTIONS: Final = 64
 """Open at once, 503 past it: a few scrapers and browsers; the data plane's memory is not theirs to take."""

@@ -23,7 +23,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from openai.types.shared_params import ResponseFormatJSONSchema
 from typing_extensions import override
 
-from providerrank.apps.demo_summary import Failure, Tally
+from providerrank.apps.demo.summary import Failure, Tally
 
 WORKERS = 3
 """Requests under way at once: the machine may have two cores and every endpoint computes on one thread."""

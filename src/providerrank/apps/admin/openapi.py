@@ -9,8 +9,8 @@ import msgspec
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 
-from providerrank.apps.admin import OPENAPI_FILE, build_handlers
-from providerrank.apps.admin_reader import AdminReader, AdminSources
+from providerrank.apps.admin.app import OPENAPI_FILE, build_handlers
+from providerrank.apps.admin.reader import AdminReader, AdminSources
 from providerrank.apps.version import VERSION
 from providerrank.gateway.stats import Stats
 from providerrank.rules.catalog import Catalog

@@ -16,12 +16,12 @@ from providerrank.apps.failures import USAGE, get_exit_code
 from providerrank.apps.version import VERSION
 
 COMMANDS = {
-    "init": ("providerrank.apps.cli_init", "Write a commented configuration with a first endpoint."),
-    "check": ("providerrank.apps.cli_check", "Report every mistake of a configuration at once."),
-    "doctor": ("providerrank.apps.cli_doctor", "Reach each endpoint, check what it can do, and say what to fix."),
-    "serve": ("providerrank.apps.cli_serve", "Run the gateway."),
-    "rank": ("providerrank.apps.cli_rank", "Show the endpoints of a model as the gateway ranks them."),
-    "demo": ("providerrank.apps.cli_demo", "Break real endpoints of one real model one by one, and watch."),
+    "init": ("providerrank.apps.cli.init", "Write a commented configuration with a first endpoint."),
+    "check": ("providerrank.apps.cli.check", "Report every mistake of a configuration at once."),
+    "doctor": ("providerrank.apps.cli.doctor", "Reach each endpoint, check what it can do, and say what to fix."),
+    "serve": ("providerrank.apps.cli.serve", "Run the gateway."),
+    "rank": ("providerrank.apps.cli.rank", "Show the endpoints of a model as the gateway ranks them."),
+    "demo": ("providerrank.apps.cli.demo", "Break real endpoints of one real model one by one, and watch."),
 }
 """Where each command is, and what it does: known here, so that listing them imports none."""
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from providerrank.apps import serve
 from providerrank.apps.config import load
-from providerrank.apps.demo_scenario import CAP, MODEL, Seller
-from providerrank.apps.demo_summary import Counters
-from providerrank.apps.demo_table import Row
+from providerrank.apps.demo.scenario import CAP, MODEL, Seller
+from providerrank.apps.demo.summary import Counters
+from providerrank.apps.demo.table import Row
 from providerrank.gateway.stats import Stats
 from providerrank.rules.cells import NUSD_PER_USD, Price
 from providerrank.rules.router import Router

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from providerrank.apps import config as configuration
-from providerrank.apps.cli_options import ConfigOption
+from providerrank.apps.cli.options import ConfigOption
 from providerrank.apps.failures import DONE, USAGE
 from providerrank.apps.init import Addresses, Draft, FileIsThere, build_text, write
 from providerrank.apps.init_questions import Ask, ask_for_endpoints

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Final
 from urllib.parse import quote
 
-from providerrank.apps.admin_view import EndpointView, FailureView, PageView, RankingView, WeightsView
+from providerrank.apps.admin.view import EndpointView, FailureView, PageView, RankingView, WeightsView
 
 ASSETS: Final = {
     "page.css": "text/css; charset=utf-8",
@@ -40,7 +40,7 @@ STATES: Final = {
 
 def get_asset(name: str) -> bytes:
     """Read one of ``ASSETS`` from the package."""
-    return files("providerrank.apps.page").joinpath(name).read_bytes()
+    return files("providerrank.apps.admin.page").joinpath(name).read_bytes()
 
 
 def render_page(view: PageView) -> str:

@@ -5,7 +5,7 @@ decoding, response encoding and the OpenAPI document out of the handlers' types.
 
 The document is made beforehand and shipped: making it imports 50 MB and takes most of a second, in a process that
 relays requests meanwhile. A test holds it against the handlers; to write it anew:
-``python -m providerrank.apps.admin_openapi``.
+``python -m providerrank.apps.admin.openapi``.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from litestar.types import ControllerRouterHandler
 from prometheus_client import CONTENT_TYPE_LATEST
 from typing_extensions import override
 
-from providerrank.apps.admin_gate import App, Gate, GatedApp
-from providerrank.apps.admin_reader import AdminReader, AdminSources, NotFoundError
-from providerrank.apps.admin_view import ErrorBody, ErrorView, Health, RankingView, Readiness
-from providerrank.apps.metrics import render
-from providerrank.apps.page.render import ASSETS, get_asset, render_live, render_page
+from providerrank.apps.admin.gate import App, Gate, GatedApp
+from providerrank.apps.admin.metrics import render
+from providerrank.apps.admin.page.render import ASSETS, get_asset, render_live, render_page
+from providerrank.apps.admin.reader import AdminReader, AdminSources, NotFoundError
+from providerrank.apps.admin.view import ErrorBody, ErrorView, Health, RankingView, Readiness
 from providerrank.rules.cells import CHAT
 
 logger = logging.getLogger("providerrank.admin")

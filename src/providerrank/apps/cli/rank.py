@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from providerrank.apps.cli_options import ConfigOption, JsonOption, load, print_json
+from providerrank.apps.cli.options import ConfigOption, JsonOption, load, print_json
 from providerrank.apps.failures import DONE, CommandFailed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from providerrank.apps.admin_view import EndpointView, RankingView
+    from providerrank.apps.admin.view import EndpointView, RankingView
     from providerrank.apps.config import Loaded
 
 WIDE = 200
@@ -61,7 +61,7 @@ def rank(
 async def read_ranking(loaded: Loaded, model: str, task: str, tier: str | None) -> RankingView:
     """Rank from configuration and store. Raises ``CommandFailed`` for a name that is not known."""
     from providerrank.apps import compose
-    from providerrank.apps.admin_reader import AdminReader, AdminSources, NotFoundError
+    from providerrank.apps.admin.reader import AdminReader, AdminSources, NotFoundError
     from providerrank.apps.version import VERSION
     from providerrank.gateway.stats import Stats
     from providerrank.rules.router import Router

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
-from providerrank.apps.cli_options import ConfigOption, JsonOption, load, print_json
+from providerrank.apps.cli.options import ConfigOption, JsonOption, load, print_json
 from providerrank.apps.failures import DONE, FAILED
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from providerrank.apps.demo_gateway import DemoGateway, write_config
-from providerrank.apps.demo_scenario import (
+from providerrank.apps.demo.gateway import DemoGateway, write_config
+from providerrank.apps.demo.scenario import (
     MODEL,
     PLAYS,
     SELLERS,
@@ -39,8 +39,8 @@ from providerrank.apps.demo_scenario import (
     choose_victim,
     compute_cues,
 )
-from providerrank.apps.demo_summary import Summary, Tally, compute_summary
-from providerrank.apps.demo_table import Row, format_row, format_status, format_summary, render_frame, render_table
+from providerrank.apps.demo.summary import Summary, Tally, compute_summary
+from providerrank.apps.demo.table import Row, format_row, format_status, format_summary, render_frame, render_table
 from providerrank.sim.llama import EndpointStartError, LocalEndpoint, ModelMissingError, find_model
 
 SHOW_S = 60.0
@@ -135,7 +135,7 @@ class _Show:
 
     async def _play(self, gateway: DemoGateway) -> Summary:
         """The show itself."""
-        from providerrank.apps.demo_traffic import Traffic  # loads the openai SDK, a second of imports
+        from providerrank.apps.demo.traffic import Traffic  # loads the openai SDK, a second of imports
 
         traffic = Traffic(gateway.base_url, MODEL, self._tally, random.Random(SEED), time.monotonic)
         self._began_s = time.monotonic()

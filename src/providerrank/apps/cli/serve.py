@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from providerrank.apps.cli_options import ConfigOption
+from providerrank.apps.cli.options import ConfigOption
 
 
 def serve(*, config: ConfigOption = None) -> int:

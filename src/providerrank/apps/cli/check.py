@@ -7,7 +7,7 @@ import sys
 import msgspec
 
 from providerrank.apps import config as configuration
-from providerrank.apps.cli_options import ConfigOption, JsonOption, print_json
+from providerrank.apps.cli.options import ConfigOption, JsonOption, print_json
 from providerrank.apps.config import ConfigRefused, Loaded, Mistake
 from providerrank.apps.failures import DONE, FAILED
 

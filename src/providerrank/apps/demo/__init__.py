@@ -1,0 +1,1 @@
+"""The show: real endpoints of one real model, broken one by one."""
