@@ -118,7 +118,7 @@ async def test_an_unknown_model_is_told_the_known_ones() -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Authorization": "Bearer sk-one"}, {"Authorization": "Bearer sk-two"}, {"x-api-key": "sk-two"}],
+    [{"Authorization": "Bearer sk-one"}, {"Authorization": "bearer sk-two"}, {"x-api-key": "sk-two"}],
     ids=str,
 )
 async def test_any_of_the_keys_opens(headers: dict[str, str]) -> None:

@@ -105,6 +105,7 @@ async def test_an_endpoints_key_never_reaches_a_client_or_a_log_even_where_the_e
         for secret in SECRETS:
             assert secret not in seen
             assert secret not in caplog.text
+            assert all(secret not in attempt.detail for attempt, _ in it.ended)
         assert "x-echo" not in answer.headers
 
 
@@ -115,6 +116,15 @@ async def test_a_key_quoted_with_json_escapes_is_taken_out_as_well() -> None:
         answer = await it.ask(CHAT)
         assert answer.status == 400
         assert answer.json()["error"]["message"] == "Bad key [key]"
+
+
+async def test_the_operator_is_told_once_that_an_endpoint_refuses_us(caplog: pytest.LogCaptureFixture) -> None:
+    async with bed(Seller("a", price=0.1), Seller("b")) as it:
+        it.sims["a"].script([Fault.STATUS_402, Fault.STATUS_402])
+        for _ in range(2):
+            await it.ask(CHAT)
+    told = [record.getMessage() for record in caplog.records if "refuses us" in record.getMessage()]
+    assert told == ["endpoint refuses us: endpoint=a/m status=402 check=the balance"]
 
 
 async def test_settings_do_not_show_their_keys() -> None:

@@ -211,8 +211,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _serve(self, request: Request) -> None:
         self._request = request
-        self._keep_alive = request.keep_alive and not self._gateway.draining
         self._chunked = request.version != "1.0"
+        # An older client's connection ends with its answer: it would have to be told that it is kept.
+        self._keep_alive = request.keep_alive and self._chunked and not self._gateway.draining
         try:
             self._gateway.serve(self, request)
         except Exception:

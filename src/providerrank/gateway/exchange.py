@@ -415,6 +415,8 @@ class Exchange:
             return
         if self._relay is not None:
             self._machine.sealed = self._relay.sealed
+        if detail:
+            detail = self._gateway.redact(attempt.endpoint.id, detail.encode()).decode()
         # Accounts first: where to go next is decided by what is known now, this failure included.
         attempt.fault, attempt.ended_us, attempt.status, attempt.detail = fault, now, status, detail
         self._account(attempt, attempt.outcome, now)

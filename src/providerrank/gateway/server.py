@@ -7,6 +7,7 @@ no engines: whoever composes it (``apps.compose``) hands it settings and a route
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import socket
@@ -25,7 +26,7 @@ from providerrank.gateway.stats import Stats
 from providerrank.gateway.upstream import Pool, Target
 from providerrank.rules.ask import Ask, EmptyPool, RoutingError, UnknownModel
 from providerrank.rules.attempts import Attempt, Timing
-from providerrank.rules.observation import Observation
+from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.router import Router
 from providerrank.wire.errors import BadRequest
 from providerrank.wire.http1 import Request, clean_value
@@ -44,8 +45,15 @@ MARKS = frozenset(
 CLIENT_LINGER_US = 10_000_000
 """A client that was refused half way has this long to send the rest of its request, unread."""
 
+TELL_EVERY_US = 60_000_000
+"""The operator is told once a minute, not at each request."""
+
+_CHECKS = {401: "the key", 402: "the balance", 403: "the key's rights", 404: "upstream_model and base_url"}
+
 SWEEP_S = 1.0
 """How often idle connections are looked at."""
+
+log = logging.getLogger(__name__)
 
 _encoder = msgspec.json.Encoder()
 
@@ -275,7 +283,8 @@ class Gateway:
                 # A page of some site in a browser on this machine is not the operator.
                 return 403, "without configured keys, web pages of other sites are refused", "origin_refused"
             return None
-        if headers.get(b"x-api-key") in self._keys:
+        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+        if headers.get(b"x-api-key") in self._keys or (scheme.lower() == b"bearer" and key.strip() in self._keys):
             return None
         return 401, "Incorrect API key provided.", "invalid_api_key"
 
@@ -320,8 +329,22 @@ class Gateway:
         self.router.release(endpoint_id)
         self.router.observe(observation, session)
         self.targets[endpoint_id].stats.count_end(attempt, observation.outcome, observation.at_us)
+        if observation.outcome is Outcome.REFUSED_US:
+            self.tell_operator(attempt, observation.at_us)
         if self._on_attempt is not None:
             self._on_attempt(attempt, observation)
+
+    def tell_operator(self, attempt: Attempt, now_us: int) -> None:
+        """An endpoint refuses our key, balance or model name: say so, once a minute, since only a person mends it."""
+        stats = self.targets[attempt.endpoint.id].stats
+        if now_us - stats.told_us >= TELL_EVERY_US:
+            stats.told_us = now_us
+            log.warning(
+                "endpoint refuses us: endpoint=%s status=%s check=%s",
+                attempt.endpoint.id,
+                attempt.status,
+                _CHECKS.get(attempt.status or 0, "key, balance and model name"),
+            )
 
     def is_live(self, exchange: Exchange) -> bool:
         """Whether the exchange has not ended."""

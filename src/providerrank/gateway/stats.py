@@ -29,6 +29,7 @@ class EndpointStats:
         "last_failure",
         "outcomes",
         "output_tokens",
+        "told_us",
         "ttft_buckets",
         "ttft_sum_us",
     )
@@ -42,6 +43,8 @@ class EndpointStats:
         self.output_tokens = 0
         self.cost_nusd = 0
         self.last_failure: tuple[int, str] | None = None
+        self.told_us = 0
+        """When the operator was last told that the endpoint refuses us."""
 
     def count_end(self, attempt: Attempt, outcome: Outcome, now_us: int) -> None:
         """An attempt on this endpoint is over."""
