@@ -339,6 +339,14 @@ class Plan:
         board, draw = stage.board, self._rng.random
         members, count = board.members, board.count_within(least)
         plain = stage.pool is None and not self._tried and not self._overlay
+        if plain and count > 1:
+            # Two different ones, where both are as they seem: the usual case, without a second draw.
+            at, other = int(draw() * count), int(draw() * (count - 1))
+            one, two = members[at], members[other + 1 if other >= at else other]
+            a, b = one.state, two.state
+            if not (a.suspect or b.suspect or a.cooling_until_us > now_us or b.cooling_until_us > now_us):
+                a_load, b_load = a.in_flight / a.limit, b.in_flight / b.limit
+                return one if a_load < b_load or (a_load == b_load and one.key <= two.key) else two
         first: Standing | None = None
         refused: Standing | None = None
         for _ in range(DRAWS):

@@ -950,3 +950,17 @@ def test_who_failed_when_last_seen_is_looked_at_again() -> None:
     market.see("b", times=200, gap_s=0.1)
     firsts = [market.walk()[0] for _ in range(500)]
     assert firsts.count("a") > 10
+
+
+def test_load_is_balanced_within_the_best_class_and_no_further() -> None:
+    market = Market(endpoint("a", 1.0), endpoint("b", 1.0), endpoint("c", 1.9))
+    for name in ("a", "b", "c"):
+        market.see(name, times=200)
+    chosen = []
+    for _ in range(200):
+        taken = market.plan().next(market.now)
+        assert taken is not None
+        market.router.acquire(taken.id)
+        chosen.append(taken.id)
+    assert chosen.count("c/m") <= 12, "only exploring ever goes below the class"
+    assert abs(chosen.count("a/m") - chosen.count("b/m")) <= 20
