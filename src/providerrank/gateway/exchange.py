@@ -20,6 +20,7 @@ from providerrank.gateway.upstream import Call, Target
 from providerrank.rules.attempts import (
     DEFAULT_COOL_US,
     MIN_COOL_US,
+    TABLE,
     Action,
     Answer,
     Attempt,
@@ -35,7 +36,7 @@ from providerrank.rules.attempts import (
 )
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.observation import Observation, Outcome
-from providerrank.wire.answer import Reply, Usage, read_reply
+from providerrank.wire.answer import Usage, read_reply
 from providerrank.wire.errors import Malformed
 from providerrank.wire.refusal import read_error, write_error
 from providerrank.wire.request import BYTES_PER_TOKEN, Intake
@@ -60,10 +61,6 @@ FINISH_GRACE_US = 500_000
 
 class Client(Protocol):
     """The other side: where the answer goes."""
-
-    @property
-    def paused(self) -> bool:
-        """It does not keep up: hold back."""
 
     def send_answer(self, exchange: Exchange, status: int, body: bytes, retry_after_us: int | None = None) -> None:
         """A whole answer."""
@@ -301,7 +298,7 @@ class Exchange:
         if attempt.first_content_us is None:
             attempt.first_content_us = now
         self._machine.end(now)
-        self._account_success(attempt, now, reply.usage, len(reply.text.encode()) // BYTES_PER_TOKEN, reply)
+        self._account_success(attempt, now, reply.usage, len(reply.text.encode()) // BYTES_PER_TOKEN)
         self.endpoint_header = self._gateway.targets[attempt.endpoint.id].header
         self._client.send_answer(self, 200, body)
         self._close()
@@ -318,7 +315,7 @@ class Exchange:
         if reading.fault is Fault.RATE_LIMITED:
             cool_until = now + max(read_retry_after_us(self._headers, now) or DEFAULT_COOL_US, MIN_COOL_US)
             self._gateway.router.cool(attempt.endpoint.id, cool_until)
-        if reading.fault in _HELD_FAULTS and self.held_status != 200:
+        if TABLE[reading.fault].to_client and self.held_status != 200:
             self.held_status, self.held_body = status, self._gateway.redact(attempt.endpoint.id, body)
         self._failed(
             now,
@@ -389,7 +386,7 @@ class Exchange:
         self._finished_us = None
         self._machine.end(now)
         counted = max(relay.written_bytes // BYTES_PER_TOKEN, 0)
-        self._account_success(attempt, now, relay.usage, counted, None)
+        self._account_success(attempt, now, relay.usage, counted)
         self._client.end_stream(self, relay.write_end())
         self._close()
 
@@ -517,9 +514,7 @@ class Exchange:
         )
         self._gateway.end_attempt(attempt, observation, self._session)
 
-    def _account_success(
-        self, attempt: Attempt, now: int, usage: Usage | None, counted: int, reply: Reply | None
-    ) -> None:
+    def _account_success(self, attempt: Attempt, now: int, usage: Usage | None, counted: int) -> None:
         self._reported += 1
         gateway = self._gateway
         endpoint = attempt.endpoint
@@ -537,14 +532,12 @@ class Exchange:
         stats.output_tokens += tokens
         stats.cost_nusd += cost
         total = now - attempt.started_us
-        if reply is None:
-            writing = now - (attempt.first_content_us or now)
-            pace.observe(writing, tokens)
-        else:
-            pace.observe(total, tokens)
         outcome = Outcome.SUCCESS
         relay = self._relay
-        if relay is not None:
+        if relay is None:
+            pace.observe(total, tokens)
+        else:
+            pace.observe(now - (attempt.first_content_us or now), tokens)
             schema = self._intake.schema
             if relay.bad_events:
                 outcome = Outcome.FAILURE
@@ -589,6 +582,3 @@ class Exchange:
             silence += gateway.targets[endpoint.id].pace.allow_us(self._intake.output_tokens, gateway.clocks.idle_us)
         # Whatever the clocks say, half of what is left is kept for the others.
         return min(silence, budget_us // 2)
-
-
-_HELD_FAULTS = frozenset({Fault.CONTEXT_LENGTH, Fault.CONTENT_POLICY, Fault.UNSUPPORTED, Fault.CLIENT_ERROR})

@@ -26,11 +26,10 @@ class Diverged(Exception):
 class Channel:
     """Text of one kind: what was delivered, and what a continuing stream still has to repeat."""
 
-    __slots__ = ("_length", "_parts", "_pending")
+    __slots__ = ("_parts", "_pending")
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        self._length = 0
         self._pending: str | None = None
 
     @property
