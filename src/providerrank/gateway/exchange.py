@@ -38,8 +38,8 @@ from providerrank.rules.cells import Endpoint
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.wire.answer import Usage, read_reply
 from providerrank.wire.errors import Malformed
+from providerrank.wire.intake import BYTES_PER_TOKEN, Intake
 from providerrank.wire.refusal import read_error, write_error
-from providerrank.wire.request import BYTES_PER_TOKEN, Intake
 from providerrank.wire.retry_after import read_retry_after_us
 from providerrank.wire.sse import write_event
 

@@ -22,7 +22,7 @@ from providerrank.wire.answer import (
     write_usage_event,
 )
 from providerrank.wire.errors import Malformed
-from providerrank.wire.request import BYTES_PER_TOKEN, Intake
+from providerrank.wire.intake import BYTES_PER_TOKEN, Intake
 from providerrank.wire.sse import DONE, EventReader, EventTooLong, write_event
 
 

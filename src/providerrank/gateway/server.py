@@ -28,10 +28,10 @@ from providerrank.rules.ask import Ask, EmptyPool, RoutingError, UnknownModel
 from providerrank.rules.attempts import Attempt, Timing
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.router import Router
+from providerrank.wire.apis import PATHS, read_any
 from providerrank.wire.errors import BadRequest
 from providerrank.wire.http1 import Request, clean_value
 from providerrank.wire.refusal import write_error
-from providerrank.wire.request import PATHS, read_request
 
 TICK_S = 0.02
 """How often the clocks of live exchanges are looked at; finer than any of them needs."""
@@ -183,7 +183,7 @@ class Gateway:
             request_id, session, task, tier = self._make_request_id(), None, None, None
             extra = b"x-request-id: %b\r\n" % request_id
         try:
-            intake = read_request(api, request.body)
+            intake = read_any(api, request.body)
             if task is not None:
                 intake.task = task
             ask = Ask(

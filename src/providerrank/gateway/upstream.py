@@ -20,9 +20,9 @@ from providerrank.gateway.pace import Pace
 from providerrank.gateway.settings import Limits, Upstream
 from providerrank.gateway.stats import EndpointStats
 from providerrank.rules.attempts import Fault
+from providerrank.wire.apis import UPSTREAM_PATHS
 from providerrank.wire.errors import BadHttp
 from providerrank.wire.http1 import ResponseReader
-from providerrank.wire.request import UPSTREAM_PATHS
 
 LINGER_S = 1.0
 """How long the end of an HTTP message may take after the API's own end of stream."""

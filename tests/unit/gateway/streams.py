@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import msgspec
 
 from providerrank.gateway.relay import Relay
-from providerrank.wire.request import CHAT_API, TEXT_API, Intake, read_request
+from providerrank.wire.intake import CHAT_API, TEXT_API, Intake
+from providerrank.wire.request import read_request
 from providerrank.wire.sse import DONE, EventReader, write_event
 from tests.playbook import endpoint, prefiller
 

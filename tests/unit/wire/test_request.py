@@ -9,7 +9,8 @@ from providerrank.rules.ask import Preferences
 from providerrank.rules.cells import CHAT, JSON, LONG_CONTEXT, TOOLS, Price
 from providerrank.rules.params import PARAMS
 from providerrank.wire.errors import BadRequest
-from providerrank.wire.request import BYTES_PER_TOKEN, CHAT_API, TEXT_API, Intake, read_request
+from providerrank.wire.intake import BYTES_PER_TOKEN, CHAT_API, TEXT_API, Intake
+from providerrank.wire.request import read_request
 
 MESSAGES = '[{"role": "user", "content": "hi"}]'
 
@@ -279,21 +280,20 @@ def test_what_an_intake_sends_does_not_change_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "usage", "options"),
+    ("extra", "options"),
     [
-        ("", True, None),
-        ('"stream":false', True, None),
-        ('"stream":true', True, '{"include_usage":true}'),
-        ('"stream":true', False, None),
-        ('"stream":true,"stream_options":null', True, '{"include_usage":true}'),
-        ('"stream":true,"stream_options":{"include_usage":false}', True, '{"include_usage":true}'),
-        ('"stream":true,"stream_options":{ "include_usage":true,"x":1}', True, '{ "include_usage":true,"x":1}'),
-        ('"stream":true,"stream_options":{"x":1}', True, '{"x":1,"include_usage":true}'),
-        ('"stream_options":{"x":1}', True, '{"x":1}'),
+        ("", None),
+        ('"stream":false', None),
+        ('"stream":true', '{"include_usage":true}'),
+        ('"stream":true,"stream_options":null', '{"include_usage":true}'),
+        ('"stream":true,"stream_options":{"include_usage":false}', '{"include_usage":true}'),
+        ('"stream":true,"stream_options":{ "include_usage":true,"x":1}', '{ "include_usage":true,"x":1}'),
+        ('"stream":true,"stream_options":{"x":1}', '{"x":1,"include_usage":true}'),
+        ('"stream_options":{"x":1}', '{"x":1}'),
     ],
 )
-def test_a_stream_is_asked_to_end_with_its_usage(extra: str, usage: bool, options: str | None) -> None:
-    body = msgspec.json.decode(read(extra).body("u", usage), type=dict[str, msgspec.Raw])
+def test_a_stream_is_asked_to_end_with_its_usage(extra: str, options: str | None) -> None:
+    body = msgspec.json.decode(read(extra).body("u"), type=dict[str, msgspec.Raw])
     assert (bytes(body["stream_options"]).decode() if "stream_options" in body else None) == options
 
 

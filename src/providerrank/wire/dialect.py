@@ -1,0 +1,89 @@
+"""What an API beside chat completions is made of: its name, its path, and the codecs between it and chat.
+
+Chat completions is the form everything passes through. A client may speak another API (its *shape*), and so may an
+endpoint (its *dialect*); one ``Dialect`` serves both::
+
+    client speaks it      request --to_chat--> chat --> any endpoint --> chat --from_chat_reply, Writer--> client
+    endpoint speaks it    chat --from_chat--> endpoint --to_chat_reply, Reader--> chat
+
+Where both speak the same one, bytes pass as they are: the ``Reader`` only judges them, and the ``Writer`` only follows
+(``note``), so that it can go on in mid-answer when another endpoint has to.
+
+What a translation can not carry it names (*lost*). Such a request goes only where its own API is spoken, unless it says
+that parameters may be dropped (``provider.require_parameters`` is false).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from providerrank.wire.errors import WireError
+from providerrank.wire.raw import Raw
+
+Fields = dict[str, Raw]
+"""The top level of a request; each value the bytes it came in."""
+
+Lost = tuple[str, ...]
+"""Names of fields that a translation could not carry."""
+
+
+class CannotSay(WireError):
+    """The request means something that this dialect has no words for."""
+
+    def __init__(self, api: str, lost: Lost) -> None:
+        super().__init__(f"{api} cannot carry {', '.join(lost)}")
+        self.lost = lost
+
+
+class WriteError(Protocol):
+    """Writes an error answer's body."""
+
+    def __call__(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> bytes:
+        """An error as the API's own clients expect it for this status."""
+
+
+class Writer(Protocol):
+    """A chat stream as another API's event stream."""
+
+    def write(self, payload: bytes) -> bytes:
+        """What one chat chunk, already judged, becomes: event-stream bytes, maybe none."""
+
+    def note(self, payload: bytes) -> None:
+        """A native event was passed on as it came."""
+
+    def end(self, prompt_tokens: int, completion_tokens: int) -> bytes:
+        """The events that close a whole answer; none where native ones already did."""
+
+    def error(self, message: str, kind: str) -> bytes:
+        """An explicit error event; nothing follows it."""
+
+
+class Reader(Protocol):
+    """Another API's event stream as a chat stream."""
+
+    def read(self, payload: bytes) -> list[bytes]:
+        """The chat chunks one event means, ``[DONE]`` included. Raises Malformed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One API beside chat completions."""
+
+    api: str
+    """Its name: a label of metrics, and the feature of endpoints that speak it."""
+    path: str
+    """After an endpoint's ``base_url``."""
+    to_chat: Callable[[Fields], tuple[Fields, Lost]]
+    from_chat_reply: Callable[[bytes, str], bytes]
+    to_chat_reply: Callable[[bytes], bytes]
+    make_writer: Callable[[str], Writer]
+    make_reader: Callable[[], Reader]
+    write_error: WriteError
+    from_chat: Callable[[Fields], tuple[Fields, Lost]] | None = None
+    """None: an endpoint that speaks it speaks chat too, and is asked in chat whenever the client is not native."""
+    headers: tuple[str, ...] = ()
+    """Header lines its endpoints expect beside the usual ones."""
+    client_headers: tuple[bytes, ...] = ()
+    """Names of a client's headers that are part of the API: passed on where the endpoint speaks it too."""
