@@ -1,22 +1,19 @@
 """One client request, from its first attempt to its last byte.
 
 The exchange is the driver of ``rules.attempts``: it tells the machine what the wire shows and does what
-the machine answers. It judges nothing about where to go next. It owns what is live (one ``Call``), what
+the machine answers. It judges nothing about where to go next. It owns what is live (a ``Leg`` for each attempt), what
 the client has received (``Relay``, for streams), and the accounts of each attempt.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import zlib
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from providerrank.gateway.relay import Broken, Relay, Seen, is_event_stream, is_json
+from providerrank.gateway.leg import Leg
+from providerrank.gateway.relay import Broken, Relay, Seen
 from providerrank.gateway.schemas import breaks_schema
-from providerrank.gateway.upstream import Call, Target
+from providerrank.gateway.upstream import Call
 from providerrank.rules.attempts import (
     DEFAULT_COOL_US,
     MIN_COOL_US,
@@ -49,9 +46,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_ERROR_BYTES = 64 * 1024
-"""Of an endpoint's error answer; more of it says nothing more."""
-
 ERROR_BODY_US = 1_000_000
 """An error's body that takes longer than this is not waited for."""
 
@@ -76,21 +70,13 @@ class Client(Protocol):
 
 
 class Exchange:
-    """The life of one request. Also the sink of its live call."""
+    """The life of one request."""
 
     # How it is at rest. Most requests never change most of these, so an exchange begins with none of its own.
-    _call: Call | None = None
-    _timer: asyncio.TimerHandle | None = None
-    _status = 0
-    _headers: Mapping[bytes, bytes] = MappingProxyType({})
-    _body_size = 0
-    _decoder: zlib._Decompress | None = None
-    _error_since_us: int | None = None
-    _finished_us: int | None = None
-    _reported = 0
+    _leg: Leg | None = None
+    """The attempt that is under way and not accounted for yet."""
     _streaming = False
     _paused = False
-    _progressed = False
     endpoint_header = b""
     held_status = 502
     held_body = b""
@@ -105,7 +91,7 @@ class Exchange:
         session: str | None,
         extra: bytes,
     ) -> None:
-        self._gateway = gateway
+        self.gateway = gateway
         self._client = client
         self._intake = intake
         self._session = session
@@ -113,7 +99,6 @@ class Exchange:
         self.request_id = request_id
         self._machine = Attempts(plan, gateway.timing, gateway.jitter)
         self._relay = Relay(intake) if intake.stream else None
-        self._body: list[bytes] = []
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -133,191 +118,124 @@ class Exchange:
 
     def abandon(self) -> None:
         """The client is gone: stop, and blame nobody."""
-        now = self._gateway.now_us()
-        live = self._machine.attempt
+        now = self.gateway.now_us()
         self._machine.client_gone(now)
-        self._drop_call()
-        if live is not None:
-            live.ended_us = now
-            self._account(live, Outcome.NOBODYS, now)
-        self._gateway.stats.client_cancels += 1
-        self._close()
+        self._drop_live(now)
+        self.gateway.stats.client_cancels += 1
+        self.gateway.close_exchange(self)
 
     def on_crash(self) -> None:
         """A mistake of ours: end the request here and now, and tell the client no more than that. Blames nobody."""
         log.exception("request crashed")  # noqa: LOG004  # called while an exception is handled, as the docstring says
-        gateway = self._gateway
+        gateway = self.gateway
         if not gateway.is_live(self):
             return
-        self._drop_call()
-        now = gateway.now_us()
-        for attempt in self._machine.log[self._reported :]:
-            attempt.ended_us = now
-            try:
-                self._account(attempt, Outcome.NOBODYS, now)
-            except Exception:
-                log.exception("accounting crashed")
+        try:
+            self._drop_live(gateway.now_us())
+        except Exception:
+            log.exception("accounting crashed")
         body = write_error(500, "the gateway failed on this request", code="internal_error")
         if self._streaming:
             self._client.end_stream(self, write_event(body))
         else:
             self._client.send_answer(self, 500, body)
-        self._close()
+        self.gateway.close_exchange(self)
+
+    def _drop_live(self, now: int) -> None:
+        """Whatever is under way is of no use any more, which says nothing of its endpoint."""
+        leg = self._leg
+        if leg is not None:
+            leg.drop()
+            leg.attempt.ended_us = now
+            self._account(leg, Outcome.NOBODYS, now)
 
     def tick(self, now_us: int) -> None:
         """Time passed; called every few milliseconds while the exchange lives."""
-        machine = self._machine
-        if self._progressed or self._paused:
-            if self._body and self._status == 200:
-                machine.first_byte(now_us)
-            self._progressed = False
-            # The client's slowness is not the endpoint's: only the request's own end counts.
-            machine.progress(now_us)
-        if self._finished_us is not None and now_us - self._finished_us > FINISH_GRACE_US:
-            self._drop_call()
-            self._finish(now_us)
-        elif self._error_since_us is not None and now_us - self._error_since_us > ERROR_BODY_US:
-            self._drop_call()
-            self._refused(now_us)
-        elif now_us >= machine.due_us:
+        machine, leg = self._machine, self._leg
+        if leg is not None:
+            if leg.progressed or self._paused:
+                if leg.body and leg.status == 200:
+                    machine.first_byte(now_us)
+                leg.progressed = False
+                # The client's slowness is not the endpoint's: only the request's own end counts.
+                machine.progress(now_us)
+            if leg.finished_us is not None and now_us - leg.finished_us > FINISH_GRACE_US:
+                leg.drop()
+                self.finish(leg, now_us)
+                return
+            if leg.error_since_us is not None and now_us - leg.error_since_us > ERROR_BODY_US:
+                leg.drop()
+                self.refused(leg, now_us)
+                return
+        if now_us >= machine.due_us:
             if self._relay is not None:
                 machine.sealed = self._relay.sealed
             action = machine.clock(now_us, self._get_silence_us)
             if action is not None:
-                self._drop_call()
+                if leg is not None:
+                    leg.drop()
+                    self._account(leg, leg.attempt.outcome, now_us)
                 self._do(action)
 
     def pause(self) -> None:
         """The client does not keep up."""
         self._paused = True
-        if self._call is not None:
-            self._call.pause()
+        if self._leg is not None:
+            self._leg.pause()
 
     def resume(self) -> None:
         """The client keeps up again."""
         self._paused = False
-        self._machine.progress(self._gateway.now_us())
-        if self._call is not None:
-            self._call.resume()
+        self._machine.progress(self.gateway.now_us())
+        if self._leg is not None:
+            self._leg.resume()
 
-    # ---- what the wire shows (Sink) ------------------------------------------------------------------------------
+    # ---- what a leg shows ----------------------------------------------------------------------------------------
 
-    def on_connected(self) -> None:
+    def connected(self, leg: Leg, now: int) -> None:
         """The request is on its way."""
-        self._machine.connected(self._gateway.now_us())
-
-    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
-        """Status and headers: see whether this is an answer of the kind that was asked for."""
-        self._status = status
-        if self._body:
-            self._body, self._body_size = [], 0
-        if status != 200:
-            self._headers = headers
-            self._error_since_us = self._gateway.now_us()
-        if b"content-encoding" in headers and not self._decode(headers[b"content-encoding"]):
-            self._break(Fault.MALFORMED, "an encoding nobody asked for")
-        elif status == 200 and not (is_json(headers) if self._relay is None else is_event_stream(headers)):
-            self._break(Fault.MALFORMED, "wrong content type")
-
-    def _decode(self, encoding: bytes) -> bool:
-        """Prepare for an encoded body. False: not one that can be decoded here."""
-        encoding = encoding.lower()
-        if encoding in (b"gzip", b"deflate"):
-            self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
-            return True
-        return encoding == b"identity"
-
-    def on_data(self, data: bytes) -> None:
-        """Part of the body."""
-        if self._call is None:
-            return
-        if self._decoder is not None:
-            try:
-                data = self._decoder.decompress(data, self._gateway.limits.max_response_bytes)
-            except zlib.error:
-                self._break(Fault.MALFORMED, "broken compression")
-                return
-            if self._decoder.unconsumed_tail:
-                self._break(Fault.MALFORMED, "larger than any answer is taken")
-                return
-        if self._relay is not None and self._status == 200:
-            self._stream(self._relay, data)
-            return
-        # Whether it moves is a matter for the next tick: no clock is read for each piece of a body.
-        self._progressed = True
-        self._body_size += len(data)
-        if self._status != 200:
-            if self._body_size <= MAX_ERROR_BYTES:
-                self._body.append(data)
-        elif self._body_size <= self._gateway.limits.max_response_bytes:
-            self._body.append(data)
-        else:
-            self._break(Fault.MALFORMED, "larger than any answer is taken")
-
-    def on_end(self) -> None:
-        """The body is complete as HTTP goes: judge it."""
-        if self._call is None:
-            return
-        self._call = None
-        now = self._gateway.now_us()
-        if self._status != 200:
-            self._refused(now)
-        elif self._relay is None:
-            self._judge(now)
-        else:
-            self._stream_ended(self._relay, now)
-
-    def on_lost(self, fault: Fault, detail: str) -> None:
-        """No answer, or no more of it."""
-        self._call = None
-        now = self._gateway.now_us()
-        if self._error_since_us is not None:
-            self._refused(now)
-        elif self._relay is not None and self._relay.finished:
-            self._finish(now)
-        else:
-            self._failed(now, fault, detail=detail)
+        del leg
+        self._machine.connected(now)
 
     # ---- judging answers -----------------------------------------------------------------------------------------
 
-    def _judge(self, now: int) -> None:
+    def judge(self, leg: Leg, now: int) -> None:
         """A whole body with status 200, to a request that was not streamed."""
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = leg.body[0] if len(leg.body) == 1 else b"".join(leg.body)
         try:
             reply = read_reply(body)
         except Malformed as error:
-            self._failed(now, Fault.MALFORMED, detail=str(error))
+            self.failed(leg, now, Fault.MALFORMED, detail=str(error))
             return
         schema = self._intake.schema
         if schema is not None and reply.is_plain_and_complete and breaks_schema(schema, reply.text):
             self.held_status, self.held_body = 200, body
-            self._failed(now, Fault.SCHEMA)
+            self.failed(leg, now, Fault.SCHEMA)
             return
-        attempt = self._machine.attempt
-        assert attempt is not None
+        attempt = leg.attempt
         if attempt.first_content_us is None:
             attempt.first_content_us = now
         self._machine.end(now)
-        self._account_success(attempt, now, reply.usage, len(reply.text.encode()) // BYTES_PER_TOKEN)
-        self.endpoint_header = self._gateway.targets[attempt.endpoint.id].header
+        self._account_success(leg, now, reply.usage, len(reply.text.encode()) // BYTES_PER_TOKEN)
+        self.endpoint_header = leg.target.header
         self._client.send_answer(self, 200, body)
-        self._close()
+        self.gateway.close_exchange(self)
 
-    def _refused(self, now: int) -> None:
+    def refused(self, leg: Leg, now: int) -> None:
         """An answer with another status than 200."""
-        self._error_since_us = None
-        body = b"".join(self._body)
-        status = self._status
+        leg.error_since_us = None
+        body = b"".join(leg.body)
+        status = leg.status
         reading = read_error(status, body)
-        attempt = self._machine.attempt
-        assert attempt is not None
+        endpoint_id = leg.attempt.endpoint.id
         cool_until = None
         if reading.fault is Fault.RATE_LIMITED:
-            cool_until = now + max(read_retry_after_us(self._headers, now) or DEFAULT_COOL_US, MIN_COOL_US)
-            self._gateway.router.cool(attempt.endpoint.id, cool_until)
+            cool_until = now + max(read_retry_after_us(leg.headers, now) or DEFAULT_COOL_US, MIN_COOL_US)
+            self.gateway.router.cool(endpoint_id, cool_until)
         if TABLE[reading.fault].to_client and self.held_status != 200:
-            self.held_status, self.held_body = status, self._gateway.redact(attempt.endpoint.id, body)
-        self._failed(
+            self.held_status, self.held_body = status, self.gateway.redact(endpoint_id, body)
+        self.failed(
+            leg,
             now,
             reading.fault,
             status=status,
@@ -326,37 +244,37 @@ class Exchange:
             features=reading.features,
         )
 
-    def _stream(self, relay: Relay, data: bytes) -> None:
+    def stream(self, leg: Leg, relay: Relay, data: bytes) -> None:
         """Bytes of a streamed answer."""
         try:
             seen = relay.feed(data)
         except Broken as broken:
             if self._machine.committed:
-                self._flush(relay)
-            self._break(Fault.DIVERGED if broken.diverged else Fault.CUT, broken.detail)
+                self._flush(leg, relay)
+            self.broke(leg, Fault.DIVERGED if broken.diverged else Fault.CUT, broken.detail)
             return
         if seen is Seen.CONTENT:
             # Whether the stream moves is a matter for the next tick: no clock is read for each event.
-            self._progressed = True
-            self._flush(relay)
-            if relay.finished and self._finished_us is None and self._intake.choices:
-                self._finished_us = self._gateway.now_us()
+            leg.progressed = True
+            self._flush(leg, relay)
+            if relay.finished and leg.finished_us is None and self._intake.choices:
+                leg.finished_us = self.gateway.now_us()
         elif seen is Seen.DONE:
-            self._flush(relay)
+            self._flush(leg, relay)
             # The stream is over as far as the API goes; what follows is the end of the HTTP message.
-            call, self._call = self._call, None
-            self._finish(self._gateway.now_us())
+            call, leg.call = leg.call, None
+            self.finish(leg, self.gateway.now_us())
             if call is not None:
                 call.release()
 
-    def _flush(self, relay: Relay) -> None:
+    def _flush(self, leg: Leg, relay: Relay) -> None:
         """Pass on what may go. The first content commits the exchange to this answer."""
-        attempt = self._machine.attempt
-        if not relay.delivered_content or attempt is None:
+        attempt = leg.attempt
+        if not relay.delivered_content:
             return
         if attempt.first_content_us is None:
-            self._machine.first_content(self._gateway.now_us())
-            self.endpoint_header = self._gateway.targets[attempt.endpoint.id].header
+            self._machine.first_content(self.gateway.now_us())
+            self.endpoint_header = leg.target.header
         out = relay.take_output()
         if not out:
             return
@@ -366,39 +284,39 @@ class Exchange:
             self._streaming = True
             self._client.begin_stream(self, out)
 
-    def _stream_ended(self, relay: Relay, now: int) -> None:
+    def stream_ended(self, leg: Leg, relay: Relay, now: int) -> None:
+        """A streamed answer's body is complete as HTTP goes."""
         try:
             relay.close()
         except Broken as broken:
             if self._machine.committed:
-                self._flush(relay)
-            self._failed(now, Fault.DIVERGED if broken.diverged else Fault.CUT, detail=broken.detail)
+                self._flush(leg, relay)
+            self.failed(leg, now, Fault.DIVERGED if broken.diverged else Fault.CUT, detail=broken.detail)
             return
-        self._flush(relay)
-        self._finish(now)
+        self._flush(leg, relay)
+        self.finish(leg, now)
 
-    def _finish(self, now: int) -> None:
+    def finish(self, leg: Leg, now: int) -> None:
         """A streamed answer is whole."""
-        relay = self._relay
-        attempt = self._machine.attempt
+        relay = leg.relay
         assert relay is not None
-        assert attempt is not None
-        self._finished_us = None
+        leg.finished_us = None
         self._machine.end(now)
         counted = max(relay.written_bytes // BYTES_PER_TOKEN, 0)
-        self._account_success(attempt, now, relay.usage, counted)
+        self._account_success(leg, now, relay.usage, counted)
         self._client.end_stream(self, relay.write_end())
-        self._close()
+        self.gateway.close_exchange(self)
 
     # ---- doing what the machine says -----------------------------------------------------------------------------
 
-    def _break(self, fault: Fault, detail: str) -> None:
+    def broke(self, leg: Leg, fault: Fault, detail: str) -> None:
         """The live answer is of no use: close its connection and go on."""
-        self._drop_call()
-        self._failed(self._gateway.now_us(), fault, detail=detail)
+        leg.drop()
+        self.failed(leg, self.gateway.now_us(), fault, detail=detail)
 
-    def _failed(
+    def failed(
         self,
+        leg: Leg,
         now: int,
         fault: Fault,
         *,
@@ -407,16 +325,15 @@ class Exchange:
         cool_until_us: int | None = None,
         features: frozenset[str] = frozenset(),
     ) -> None:
-        attempt = self._machine.attempt
-        if attempt is None:
-            return
+        """An attempt is over without an answer: account for it, and go on as the machine says."""
+        attempt = leg.attempt
         if self._relay is not None:
             self._machine.sealed = self._relay.sealed
         if detail:
-            detail = self._gateway.redact(attempt.endpoint.id, detail.encode()).decode()
+            detail = self.gateway.redact(attempt.endpoint.id, detail.encode()).decode()
         # Accounts first: where to go next is decided by what is known now, this failure included.
         attempt.fault, attempt.ended_us, attempt.status, attempt.detail = fault, now, status, detail
-        self._account(attempt, attempt.outcome, now)
+        self._account(leg, attempt.outcome, now)
         action = self._machine.failed(
             now, fault, status=status, detail=detail, cool_until_us=cool_until_us, features=features
         )
@@ -424,33 +341,27 @@ class Exchange:
             self._do(action)
 
     def _do(self, action: Action) -> None:
-        gateway = self._gateway
+        gateway = self.gateway
         if type(action) is Try:
-            if self._reported < len(self._machine.log) - 1:
-                self._account_pending()
-            target = gateway.start_attempt(action.attempt)
+            attempt = action.attempt
+            leg = self._leg = Leg(self, attempt, gateway.start_attempt(attempt))
             if action.pause_us:
-                self._timer = gateway.loop.call_later(
-                    action.pause_us / 1e6, self._call_endpoint, action.attempt, target
-                )
+                leg.timer = gateway.loop.call_later(action.pause_us / 1e6, self._call_endpoint, leg)
             else:
-                self._call_endpoint(action.attempt, target)
-        elif isinstance(action, Wait):
-            self._account_pending()
+                self._call_endpoint(leg)
         elif isinstance(action, Answer):
-            self._account_pending()
-            self.endpoint_header = self._gateway.targets[action.attempt.endpoint.id].header
+            self.endpoint_header = gateway.targets[action.attempt.endpoint.id].header
             self._client.send_answer(self, self.held_status, self.held_body)
-            self._close()
+            self.gateway.close_exchange(self)
         elif isinstance(action, Fail):
-            self._account_pending()
             self._fail(action)
         else:
-            assert isinstance(action, (RelayAction, Finish))
+            assert isinstance(action, (RelayAction, Finish, Wait))
 
-    def _call_endpoint(self, attempt: Attempt, target: Target) -> None:
-        self._timer = None
-        gateway = self._gateway
+    def _call_endpoint(self, leg: Leg) -> None:
+        leg.timer = None
+        gateway = self.gateway
+        attempt, target = leg.attempt, leg.target
         upstream_model = target.upstream.upstream_model
         relay = self._relay
         if relay is None:
@@ -462,12 +373,9 @@ class Exchange:
                 # Nothing of it reached the client: the next answer starts afresh.
                 relay = self._relay = Relay(self._intake)
             body = relay.begin_attempt(attempt.endpoint, upstream_model)
-        if len(self._machine.log) > 1:
-            self._status = 0
-            self._decoder = None
-            self._finished_us = self._error_since_us = None
+            leg.relay = relay
         data = target.write_request(self._intake.api, self._extra, body, relay is not None)
-        self._call = call = Call(gateway.pool, target, data, self)
+        leg.call = call = Call(gateway.pool, target, data, leg)
         if self._paused:
             call.pause()
         if call.start():
@@ -480,43 +388,21 @@ class Exchange:
             self._client.end_stream(self, write_event(body))
         else:
             self._client.send_answer(self, action.status, body, action.retry_after_us)
-        self._close()
-
-    def _drop_call(self) -> None:
-        if self._call is not None:
-            call, self._call = self._call, None
-            call.drop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _close(self) -> None:
-        if self._call is not None or self._timer is not None:
-            self._drop_call()
-        self._finished_us = self._error_since_us = None
-        self._gateway.close_exchange(self)
+        self.gateway.close_exchange(self)
 
     # ---- accounts ------------------------------------------------------------------------------------------------
 
-    def _account_pending(self) -> None:
-        """Attempts the machine ended by its clocks."""
-        log = self._machine.log
-        live = self._machine.attempt
-        for attempt in log[self._reported :]:
-            if attempt is live:
-                break
-            self._account(attempt, attempt.outcome, attempt.ended_us or self._gateway.now_us())
-
-    def _account(self, attempt: Attempt, outcome: Outcome, now: int) -> None:
-        self._reported += 1
+    def _account(self, leg: Leg, outcome: Outcome, now: int) -> None:
+        self._leg = None
+        attempt = leg.attempt
         observation = Observation(
             attempt.endpoint.id, self._intake.task, now, outcome, self._get_ttft_us(attempt), now - attempt.started_us
         )
-        self._gateway.end_attempt(attempt, observation, self._session)
+        self.gateway.end_attempt(attempt, observation, self._session)
 
-    def _account_success(self, attempt: Attempt, now: int, usage: Usage | None, counted: int) -> None:
-        self._reported += 1
-        gateway = self._gateway
+    def _account_success(self, leg: Leg, now: int, usage: Usage | None, counted: int) -> None:
+        self._leg = None
+        gateway, attempt, target = self.gateway, leg.attempt, leg.target
         endpoint = attempt.endpoint
         prompt = self._intake.input_tokens
         billed = None
@@ -526,14 +412,13 @@ class Exchange:
                 prompt = usage.prompt_tokens
         tokens = counted if billed is None else billed
         cost = int(endpoint.price.cost_nusd(prompt, tokens))
-        target = gateway.targets[endpoint.id]
         stats, pace = target.stats, target.pace
         stats.input_tokens += prompt
         stats.output_tokens += tokens
         stats.cost_nusd += cost
         total = now - attempt.started_us
         outcome = Outcome.SUCCESS
-        relay = self._relay
+        relay = leg.relay
         if relay is None:
             pace.observe(total, tokens)
         else:
@@ -566,7 +451,7 @@ class Exchange:
         first = attempt.first_content_us
         if first is None:
             return None
-        streamed = self._gateway.streamed_models
+        streamed = self.gateway.streamed_models
         if self._relay is not None:
             streamed.add(attempt.model)
         elif attempt.model in streamed:
@@ -575,7 +460,7 @@ class Exchange:
 
     def _get_silence_us(self, endpoint: Endpoint, budget_us: int) -> int:
         """How long an endpoint may say nothing before another is asked."""
-        gateway = self._gateway
+        gateway = self.gateway
         fixed = gateway.clocks.first_token_us
         silence = gateway.router.first_token_us(endpoint.id, self._intake.task) if fixed is None else fixed
         if self._relay is None:

@@ -1,0 +1,156 @@
+"""One live attempt: its call, what has come of it so far, and its own clocks.
+
+A leg hears of its call (it is the call's sink), reads status, headers and encoding, keeps the body of what is not
+streamed, and tells its exchange what that means. Two legs of one exchange share nothing but the exchange, so one
+may be dropped in any state without a trace in the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from providerrank.gateway.relay import Relay, is_event_stream, is_json
+from providerrank.rules.attempts import Attempt, Fault
+
+if TYPE_CHECKING:
+    from providerrank.gateway.exchange import Exchange
+    from providerrank.gateway.upstream import Call, Target
+
+MAX_ERROR_BYTES = 64 * 1024
+"""Of an endpoint's error answer; more of it says nothing more."""
+
+
+class Leg:
+    """The wire side of one attempt of an exchange. From its making until its end the endpoint counts it in flight."""
+
+    # How it is at rest. Most legs never change most of these, so one begins with few of its own.
+    call: Call | None = None
+    timer: asyncio.TimerHandle | None = None
+    """Runs until a call that is to begin after a pause begins."""
+    relay: Relay | None = None
+    """Of a streamed answer; set when the call begins."""
+    status = 0
+    headers: Mapping[bytes, bytes] = MappingProxyType({})
+    """Of an answer with another status than 200."""
+    error_since_us: int | None = None
+    """When such an answer began."""
+    finished_us: int | None = None
+    """When a streamed answer had its finish reasons, though not its end."""
+    progressed = False
+    """Something came since the last tick."""
+    _body_size = 0
+    _decoder: zlib._Decompress | None = None
+
+    def __init__(self, exchange: Exchange, attempt: Attempt, target: Target) -> None:
+        self._exchange = exchange
+        self.attempt = attempt
+        self.target = target
+        self.body: list[bytes] = []
+        """What has come of a body that is not passed on as it comes."""
+
+    def drop(self) -> None:
+        """Stop at once: whatever is open is closed, and nothing more is heard of it."""
+        if self.call is not None:
+            call, self.call = self.call, None
+            call.drop()
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def pause(self) -> None:
+        """The client does not keep up."""
+        if self.call is not None:
+            self.call.pause()
+
+    def resume(self) -> None:
+        """The client keeps up again."""
+        if self.call is not None:
+            self.call.resume()
+
+    # ---- what the wire shows (Sink) ------------------------------------------------------------------------------
+
+    def on_connected(self) -> None:
+        """The request is on its way."""
+        exchange = self._exchange
+        exchange.connected(self, exchange.gateway.now_us())
+
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """Status and headers: see whether this is an answer of the kind that was asked for."""
+        self.status = status
+        if status != 200:
+            self.headers = headers
+            self.error_since_us = self._exchange.gateway.now_us()
+        if b"content-encoding" in headers and not self._decode(headers[b"content-encoding"]):
+            self._exchange.broke(self, Fault.MALFORMED, "an encoding nobody asked for")
+        elif status == 200 and not (is_json(headers) if self.relay is None else is_event_stream(headers)):
+            self._exchange.broke(self, Fault.MALFORMED, "wrong content type")
+
+    def _decode(self, encoding: bytes) -> bool:
+        """Prepare for an encoded body. False: not one that can be decoded here."""
+        encoding = encoding.lower()
+        if encoding in (b"gzip", b"deflate"):
+            self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            return True
+        return encoding == b"identity"
+
+    def on_data(self, data: bytes) -> None:
+        """Part of the body."""
+        if self.call is None:
+            return
+        exchange = self._exchange
+        if self._decoder is not None:
+            try:
+                data = self._decoder.decompress(data, exchange.gateway.limits.max_response_bytes)
+            except zlib.error:
+                exchange.broke(self, Fault.MALFORMED, "broken compression")
+                return
+            if self._decoder.unconsumed_tail:
+                exchange.broke(self, Fault.MALFORMED, "larger than any answer is taken")
+                return
+        if self.relay is not None and self.status == 200:
+            exchange.stream(self, self.relay, data)
+            return
+        # Whether it moves is a matter for the next tick: no clock is read for each piece of a body.
+        self.progressed = True
+        self._body_size += len(data)
+        if self.status != 200:
+            if self._body_size <= MAX_ERROR_BYTES:
+                self.body.append(data)
+        elif self._body_size <= exchange.gateway.limits.max_response_bytes:
+            self.body.append(data)
+        else:
+            exchange.broke(self, Fault.MALFORMED, "larger than any answer is taken")
+
+    def on_end(self) -> None:
+        """The body is complete as HTTP goes: judge it."""
+        if self.call is None:
+            return
+        self.call = None
+        exchange = self._exchange
+        now = exchange.gateway.now_us()
+        if self.status != 200:
+            exchange.refused(self, now)
+        elif self.relay is None:
+            exchange.judge(self, now)
+        else:
+            exchange.stream_ended(self, self.relay, now)
+
+    def on_lost(self, fault: Fault, detail: str) -> None:
+        """No answer, or no more of it."""
+        self.call = None
+        exchange = self._exchange
+        now = exchange.gateway.now_us()
+        if self.error_since_us is not None:
+            exchange.refused(self, now)
+        elif self.relay is not None and self.relay.finished:
+            exchange.finish(self, now)
+        else:
+            exchange.failed(self, now, fault, detail=detail)
+
+    def on_crash(self) -> None:
+        """A mistake of ours while one of the above was under way."""
+        self._exchange.on_crash()
