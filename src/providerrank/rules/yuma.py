@@ -210,7 +210,7 @@ def compute_stake(subnet: Subnet, settings: Settings) -> Bits:
 
 
 def compute_permits(stake: Bits, max_validators: int, owner_uid: int | None) -> tuple[bool, ...]:
-    """Who may validate next: the greatest ``max_validators`` stakes above zero, of equals the later uid; and the owner."""
+    """Who may validate next: the ``max_validators`` greatest stakes above zero (of equals the later uid), the owner."""
     permits = stake != 0
     if max_validators <= len(stake):
         permits[np.argsort(stake, kind="stable")[: len(stake) - max_validators]] = False
