@@ -321,7 +321,8 @@ def _is_kept(weights: Bits, clipped: Bits, bought: Bits, penalty: int) -> Mask:
     if penalty == 0:
         return np.ones(weights.shape, np.bool_)
     if penalty == ONE:
-        return np.logical_or(clipped > 0, weights == 0)
+        uncut: Mask = (clipped > 0) | (weights == 0)
+        return uncut
     kept: Mask = bought > 0
     return kept
 
