@@ -1,0 +1,244 @@
+"""The Responses API's ``input`` as a chat's messages.
+
+Input is a list of *items*, several of which make one chat message: what the assistant said and the calls it made then
+are items of their own, and one message. So an assistant's message stays open while items that belong to it follow, and
+is closed by whatever does not::
+
+    message(assistant) function_call function_call    function_call_output function_call_output
+    └──────────── one assistant message ──────────┘    └─ tool message ──┘ └─ tool message ──┘
+
+Left out without a word, since a chat never has it: reasoning of earlier turns, ids and statuses of items, annotations,
+cache breakpoints. Left out and named: items and parts that only a provider's own state gives a meaning (references,
+uploaded files, calls of built-in tools), images among a tool's results.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from providerrank.wire.errors import BadRequest
+from providerrank.wire.fields import typed
+from providerrank.wire.raw import Raw, is_present, starts_with
+
+T = TypeVar("T")
+
+AS_THE_API_HAS_IT = "what the Responses API has there"
+
+
+class _Item(msgspec.Struct):
+    type: str | None = None
+    role: str | None = None
+    content: Raw = Raw()
+    id: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    arguments: str | None = None
+    output: Raw = Raw()
+
+
+class _Part(msgspec.Struct):
+    type: str | None = None
+    text: str | None = None
+    refusal: str | None = None
+    image_url: str | None = None
+    detail: str | None = None
+    file_id: str | None = None
+    file_data: str | None = None
+    file_url: str | None = None
+    filename: str | None = None
+    input_audio: Raw = Raw()
+
+
+_str = msgspec.json.Decoder(str)
+_list = msgspec.json.Decoder(list[Raw])
+_item = msgspec.json.Decoder(_Item)
+_part = msgspec.json.Decoder(_Part)
+
+ROLES = {"user": "user", "system": "system", "developer": "system", "assistant": "assistant"}
+"""``developer`` is ``system`` by another name, which templates of open models do not know."""
+
+Message = dict[str, object]
+
+
+def read_input(given: Raw, lost: list[str]) -> list[Message]:
+    """The messages ``input`` stands for; what they can not carry is added to ``lost``.
+
+    Raises BadRequest, naming the place, where it is malformed.
+    """
+    if starts_with(given, b'"'):
+        return [{"role": "user", "content": typed({"input": given}, "input", _str, "a string")}]
+    items = typed({"input": given}, "input", _list, "a string or a list of items")
+    conversation = _Conversation(lost)
+    for index, raw in enumerate(items):
+        conversation.take(raw, f"input[{index}]")
+    return conversation.messages
+
+
+class _Conversation:
+    """Messages so far; the last one may still be open."""
+
+    def __init__(self, lost: list[str]) -> None:
+        self.messages: list[Message] = []
+        self._lost = lost
+        self._open: Message | None = None
+        """The assistant's message that calls which follow belong to."""
+
+    def take(self, raw: Raw, where: str) -> None:
+        """One item of the input."""
+        item = _read(_item, raw, where)
+        kind = item.type
+        if kind is None and item.role is None and item.id is not None:
+            kind = "item_reference"
+        match kind:
+            case None | "message":
+                self._take_message(item, where)
+            case "function_call":
+                self._take_call(item, where)
+            case "function_call_output":
+                self._take_result(item, where)
+            case "reasoning":
+                pass
+            case _:
+                self._lost.append(where)
+
+    def _take_message(self, item: _Item, where: str) -> None:
+        if item.role is None:
+            raise _missing(f"{where}.role")
+        role = ROLES.get(item.role)
+        if role is None:
+            raise BadRequest(
+                f"'{where}.role' is {item.role[:40]!r}; it must be user, assistant, system or developer",
+                param=f"{where}.role",
+                code="invalid_value",
+            )
+        if not is_present(item.content):
+            raise _missing(f"{where}.content")
+        if role != "assistant":
+            content = read_content(item.content, f"{where}.content", self._lost)
+            self._add({"role": role, "content": content})
+            return
+        said = _read_said(item.content, f"{where}.content", self._lost)
+        if self._open is not None and self._open["content"] is None:
+            self._open["content"] = said
+        else:
+            self._open = {"role": "assistant", "content": said}
+            self.messages.append(self._open)
+
+    def _take_call(self, item: _Item, where: str) -> None:
+        if item.namespace is not None:
+            self._lost.append(f"{where}.namespace")
+        function = {
+            "name": _require(item.name, f"{where}.name"),
+            "arguments": _require(item.arguments, f"{where}.arguments"),
+        }
+        call = {"id": _require(item.call_id, f"{where}.call_id"), "type": "function", "function": function}
+        if self._open is None:
+            self._open = {"role": "assistant", "content": None}
+            self.messages.append(self._open)
+        calls = self._open.setdefault("tool_calls", [])
+        assert isinstance(calls, list)
+        calls.append(call)
+
+    def _take_result(self, item: _Item, where: str) -> None:
+        call_id = _require(item.call_id, f"{where}.call_id")
+        if not is_present(item.output):
+            raise _missing(f"{where}.output")
+        content = read_content(item.output, f"{where}.output", self._lost, only_text=True)
+        self._add({"role": "tool", "tool_call_id": call_id, "content": content})
+
+    def _add(self, message: Message) -> None:
+        self._open = None
+        self.messages.append(message)
+
+
+def read_content(given: Raw, where: str, lost: list[str], *, only_text: bool = False) -> str | list[dict[str, object]]:
+    """A message's content: a string where it is one text, else chat's content parts.
+
+    ``only_text``: any other part is lost, as in a tool's message. Raises BadRequest.
+    """
+    if starts_with(given, b'"'):
+        return typed({where: given}, where, _str, "a string")
+    parts: list[dict[str, object]] = []
+    texts: list[str] = []
+    for index, raw in enumerate(_read_parts(given, where)):
+        place = f"{where}[{index}]"
+        part = _read(_part, raw, place)
+        if part.type is None:
+            raise _missing(f"{place}.type")
+        if part.type in ("input_text", "output_text", "text"):
+            text = _require(part.text, f"{place}.text")
+            texts.append(text)
+            parts.append({"type": "text", "text": text})
+        elif only_text or (carried := _read_medium(part, place)) is None:
+            lost.append(place)
+        else:
+            parts.append(carried)
+    if len(texts) == len(parts) <= 1:
+        return "".join(texts)
+    return parts
+
+
+def _read_medium(part: _Part, where: str) -> dict[str, object] | None:
+    """An image, a file or a sound as chat's content part; None where chat has none for it."""
+    match part.type:
+        case "input_image":
+            if part.image_url is None:
+                _require(part.file_id, f"{where}.image_url")
+                return None  # a file that only the provider it was uploaded to has
+            image = {"url": part.image_url}
+            if part.detail is not None:
+                image["detail"] = part.detail
+            return {"type": "image_url", "image_url": image}
+        case "input_file":
+            if part.file_data is None:
+                _require(part.file_url or part.file_id, f"{where}.file_data")
+                return None
+            file = {"file_data": part.file_data}
+            if part.filename is not None:
+                file["filename"] = part.filename
+            return {"type": "file", "file": file}
+        case "input_audio" if is_present(part.input_audio):
+            return {"type": "input_audio", "input_audio": part.input_audio}
+        case _:
+            return None
+
+
+def _read_said(given: Raw, where: str, lost: list[str]) -> str:
+    """What the assistant said, refusals included: one text, which is what every endpoint takes."""
+    if starts_with(given, b'"'):
+        return typed({where: given}, where, _str, "a string")
+    said: list[str] = []
+    for index, raw in enumerate(_read_parts(given, where)):
+        place = f"{where}[{index}]"
+        part = _read(_part, raw, place)
+        match part.type:
+            case None:
+                raise _missing(f"{place}.type")
+            case "output_text" | "input_text" | "text":
+                said.append(_require(part.text, f"{place}.text"))
+            case "refusal":
+                said.append(_require(part.refusal, f"{place}.refusal"))
+            case _:
+                lost.append(place)
+    return "".join(said)
+
+
+def _read_parts(given: Raw, where: str) -> list[Raw]:
+    return typed({where: given}, where, _list, "a string or a list of content parts")
+
+
+def _read(decoder: msgspec.json.Decoder[T], raw: Raw, where: str) -> T:
+    return typed({where: raw}, where, decoder, AS_THE_API_HAS_IT)
+
+
+def _require(value: str | None, where: str) -> str:
+    if value is None:
+        raise _missing(where)
+    return value
+
+
+def _missing(where: str) -> BadRequest:
+    return BadRequest(f"'{where}' is missing", param=where, code="missing_required_parameter")
