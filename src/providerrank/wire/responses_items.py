@@ -7,6 +7,7 @@ part grow; ``Item`` and ``Part`` hold one as it is so far.
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 
 import msgspec
 
@@ -123,10 +124,10 @@ _NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9_-]+")
 MAX_ID = 64
 
 
-def make_response_id(chat_id: str | None) -> str:
-    """A Response's id from the chat answer's."""
-    name = _NOT_OF_AN_ID.sub("", (chat_id or "").removeprefix("chatcmpl-").removeprefix("resp_"))
-    return f"resp_{name[:MAX_ID] or '0'}"
+def make_response_id(chat_id: str | None, answer: bytes) -> str:
+    """A Response's id from the chat answer's, or from the answer itself where it has none."""
+    name = _NOT_OF_AN_ID.sub("", (chat_id or "").removeprefix("chatcmpl-").removeprefix("resp_"))[:MAX_ID]
+    return f"resp_{name or sha256(answer).hexdigest()[:32]}"
 
 
 # ---- what a chat's usage and finish mean ------------------------------------------------------------------------

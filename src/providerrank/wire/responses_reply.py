@@ -48,29 +48,28 @@ def from_chat_reply(body: bytes, model: str, asked: Fields | None = None) -> byt
     if not chat.choices:
         raise Malformed("no choices")
     choice = chat.choices[0]
-    response_id = make_response_id(chat.id)
+    response_id = make_response_id(chat.id, body)
     reason = INCOMPLETE.get(choice.finish_reason or "")
     items = _read_items(choice, response_id)
     for item in items:
         # (What it was writing when it had to stop is the last.)
         item.close("incomplete" if reason is not None and item is items[-1] else "completed")
     usage = read_usage(chat.usage)
-    return _encoder.encode(
-        write_echo(asked)
-        | {
-            "id": response_id,
-            "object": "response",
-            "created_at": read_time(chat.created),
-            "model": model,
-            "status": "completed" if reason is None else "incomplete",
-            "incomplete_details": None if reason is None else {"reason": reason},
-            "error": None,
-            "output": [item.write() for item in items],
-            "usage": None
-            if usage is None or usage.prompt_tokens is None
-            else write_usage(usage.prompt_tokens, usage.completion_tokens or 0, usage),
-        }
-    )
+    response: dict[str, object] = {
+        "id": response_id,
+        "object": "response",
+        "created_at": read_time(chat.created),
+        "status": "completed" if reason is None else "incomplete",
+        "error": None,
+        "incomplete_details": None if reason is None else {"reason": reason},
+        "model": model,
+        "output": [item.write() for item in items],
+        "usage": None,
+    }
+    usage = read_usage(chat.usage)
+    if usage is not None and usage.prompt_tokens is not None:
+        response["usage"] = write_usage(usage.prompt_tokens, usage.completion_tokens or 0, usage)
+    return _encoder.encode(response | write_echo(asked))
 
 
 def _read_items(choice: Choice, response_id: str) -> list[Item]:

@@ -102,7 +102,7 @@ class Writer:
         if tree.is_closed:
             return b""
         if not tree.is_created:
-            self._create(out, make_response_id(chunk.id), read_time(chunk.created))
+            self._create(out, make_response_id(chunk.id, payload), read_time(chunk.created))
         self._usage = read_usage(chunk.usage) or self._usage
         for choice in chunk.choices or ():
             if choice.index:
@@ -119,7 +119,7 @@ class Writer:
             return b""
         out: list[bytes] = []
         if not tree.is_created:
-            self._create(out, make_response_id(None), 0)
+            self._create(out, make_response_id(None, b""), 0)
         reason = INCOMPLETE.get(self._finish or "")
         open_items = [item for item in tree.items.values() if item.is_open]
         for item in open_items:
@@ -240,17 +240,17 @@ class Writer:
         tree = self._follower
         tree.is_created = True
         tree.response_id = response_id
-        tree.base = write_echo(self._asked) | {
+        tree.base = {
             "id": response_id,
             "object": "response",
             "created_at": created_at,
-            "model": self._model,
             "status": "in_progress",
-            "incomplete_details": None,
             "error": None,
+            "incomplete_details": None,
+            "model": self._model,
             "output": [],
             "usage": None,
-        }
+        } | write_echo(self._asked)
         self._emit(out, "response.created", response=tree.base)
         self._emit(out, "response.in_progress", response=tree.base)
 
