@@ -27,3 +27,12 @@ class StoreUnavailableError(StoreError):
         super().__init__(f"{place} cannot be used: {reason}.")
         self.place = place
         self.reason = reason
+
+
+class LedgerUnavailableError(StoreError):
+    """The file that budgets are kept in cannot be made or opened; limits are not to be forgotten, so nothing starts."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}, where the budgets of [[keys]] are kept, cannot be used: {reason}.")
+        self.place = place
+        self.reason = reason

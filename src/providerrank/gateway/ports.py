@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from providerrank.rules.budget import Budget, Hold, Refusal, Standing
 from providerrank.rules.cells import Cell
 from providerrank.rules.window import Window
 
@@ -20,3 +21,30 @@ class WindowStore(Protocol):
 
     async def close(self) -> None:
         """Release what the store holds; no call may follow."""
+
+
+class LedgerLost(Exception):
+    """What a key has used cannot be read or written just now; nothing was changed."""
+
+
+class Account(Protocol):
+    """What one key has used. Each call is one step that no other process comes between."""
+
+    def reserve(self, budget: Budget, now_us: int, tokens: int, cost_nusd: int) -> Hold | Refusal:
+        """``rules.budget.reserve``. Raises ``LedgerLost``."""
+
+    def settle(self, hold: Hold, now_us: int, input_tokens: int, output_tokens: int, cost_nusd: int) -> None:
+        """``rules.budget.settle``. Raises ``LedgerLost``."""
+
+    def read(self, now_us: int) -> Standing:
+        """``rules.budget.read``. Raises ``LedgerLost``."""
+
+
+class Ledger(Protocol):
+    """Keeps what keys have used: over restarts, and for every process of this machine that serves them."""
+
+    def open(self, name: str) -> Account:
+        """The account of a key, by its configured name; one of its own where there was none. Raises ``LedgerLost``."""
+
+    def close(self) -> None:
+        """Release what the ledger holds; no call on it or its accounts may follow."""
