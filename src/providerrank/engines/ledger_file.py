@@ -96,6 +96,8 @@ class LedgerFile:
     @contextmanager
     def step(self) -> Iterator[int]:
         """The file, and nobody else on it until the block ends. Raises ``LedgerLost`` for whatever fails on it."""
+        if self._fd < 0:
+            raise LedgerLost(f"{self._path} is closed.")
         try:
             if self._pid != os.getpid():
                 # After a fork the lock would be one and the same for both.

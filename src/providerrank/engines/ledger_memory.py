@@ -38,4 +38,5 @@ class MemoryAccount:
 
     def read(self, now_us: int) -> Standing:
         """How the key stands."""
-        return budget.read(self._row, now_us)
+        # A copy: who looks at tomorrow must not bring it about.
+        return budget.read(list(self._row), now_us)

@@ -57,7 +57,7 @@ WORKERS: Final = 64
 
 # Where things are in a row.
 EPOCH: Final = 0
-"""How often the day has begun anew: which holds are of today."""
+"""When the day's accounts were begun: which holds are of today. Never the same twice, even where a row was lost."""
 DAY: Final = 1
 """Days since 1970."""
 SPENT: Final = 2
@@ -73,8 +73,8 @@ OLDEST: Final = 7
 """The first second that may still be in the ring."""
 MINUTE_REQUESTS: Final = 8
 MINUTE_TOKENS: Final = 9
-RESTARTS: Final = 10
-"""How often the minute was counted anew since a clock was set back: which holds are in the ring."""
+MINUTE_EPOCH: Final = 10
+"""When the ring was begun, or begun anew since a clock was set back: which holds may be in it."""
 RING: Final = 11
 """For each second, by its remainder: time of the latest admission in it, requests, tokens."""
 HELD: Final = RING + 3 * SLOTS
@@ -115,7 +115,7 @@ class Hold:
     """What was charged for one request when it was admitted."""
 
     epoch: int
-    restarts: int
+    minute_epoch: int
     second: int
     tokens: int
     cost_nusd: int
@@ -226,7 +226,7 @@ def reserve(row: Row, worker: int, budget: Budget, now_us: int, tokens: int, cos
     row[REQUESTS] += 1
     row[SPENT] += cost_nusd
     row[HELD + worker] += cost_nusd
-    return Hold(row[EPOCH], row[RESTARTS], second, tokens, cost_nusd, row[MINUTE_REQUESTS], row[MINUTE_TOKENS])
+    return Hold(row[EPOCH], row[MINUTE_EPOCH], second, tokens, cost_nusd, row[MINUTE_REQUESTS], row[MINUTE_TOKENS])
 
 
 def settle(
@@ -235,7 +235,7 @@ def settle(
     """Replace what was held for a request that has ended by what it used; once for each hold."""
     process_time(row, now_us)
     slot = RING + 3 * (hold.second % SLOTS)
-    if row[slot] // SECOND_US == hold.second and row[RESTARTS] == hold.restarts:
+    if row[slot] // SECOND_US == hold.second and row[MINUTE_EPOCH] == hold.minute_epoch:
         change = min(input_tokens + output_tokens, MAX_TOKENS) - hold.tokens
         row[slot + 2] += change
         row[MINUTE_TOKENS] += change
@@ -280,29 +280,33 @@ def process_time(row: Row, now_us: int) -> int:
             now_us = last_us
         else:
             _restart_minute(row, now_us)
+    elif not last_us:
+        row[MINUTE_EPOCH] = now_us
     row[NOW_US] = now_us
     day = now_us // DAY_US
     if day != row[DAY]:
-        _turn_day(row, day)
-    second = now_us // SECOND_US
+        _turn_day(row, day, now_us)
     if row[MINUTE_REQUESTS]:
         ended_us = now_us - MINUTE_US
-        while row[OLDEST] <= second:
-            slot = RING + 3 * (row[OLDEST] % SLOTS)
+        for second in range(row[OLDEST], row[OLDEST] + SLOTS):
+            slot = RING + 3 * (second % SLOTS)
             if row[slot] > ended_us:
+                row[OLDEST] = second
                 break
             if row[slot + 1]:
-                _empty(row, slot)
-                if not row[MINUTE_REQUESTS]:
-                    break
-            row[OLDEST] += 1
+                row[MINUTE_REQUESTS] -= row[slot + 1]
+                row[MINUTE_TOKENS] -= row[slot + 2]
+                row[slot] = row[slot + 1] = row[slot + 2] = 0
+        else:
+            # All of the ring is past: nothing can be left.
+            row[MINUTE_REQUESTS] = row[MINUTE_TOKENS] = 0
     return now_us
 
 
-def _turn_day(row: Row, day: int) -> None:
+def _turn_day(row: Row, day: int, now_us: int) -> None:
     """Another day than the row's. One back, the row's day goes on; more, and it was a clock's mistake."""
     if day > row[DAY]:
-        row[EPOCH] += 1
+        row[EPOCH] = now_us
         for at in (SPENT, REQUESTS, INPUT, OUTPUT, *range(HELD, HELD + WORKERS)):
             row[at] = 0
         row[DAY] = day
@@ -313,19 +317,13 @@ def _turn_day(row: Row, day: int) -> None:
 def _restart_minute(row: Row, now_us: int) -> None:
     """The clock was set back: count all of the minute as if it had been admitted now."""
     requests, tokens = row[MINUTE_REQUESTS], row[MINUTE_TOKENS]
-    row[RESTARTS] += 1
+    row[MINUTE_EPOCH] = now_us
     for at in range(RING, RING + 3 * SLOTS):
         row[at] = 0
     if requests:
         row[OLDEST] = now_us // SECOND_US
         slot = RING + 3 * (row[OLDEST] % SLOTS)
         row[slot], row[slot + 1], row[slot + 2] = now_us, requests, tokens
-
-
-def _empty(row: Row, slot: int) -> None:
-    row[MINUTE_REQUESTS] -= row[slot + 1]
-    row[MINUTE_TOKENS] -= row[slot + 2]
-    row[slot] = row[slot + 1] = row[slot + 2] = 0
 
 
 def _is_over(allowed: int | None, used: int, asked: int) -> bool:

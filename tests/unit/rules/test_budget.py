@@ -10,6 +10,8 @@ from providerrank.rules.budget import (
     DAY_US,
     MAX_COST_NUSD,
     MAX_TOKENS,
+    MINUTE_REQUESTS,
+    MINUTE_TOKENS,
     MINUTE_US,
     ROW_WORDS,
     SECOND_US,
@@ -292,6 +294,25 @@ def test_a_clock_set_back_with_nothing_in_the_minute() -> None:
     till.now_us -= 3_600 * SECOND_US
     till.hold()
     assert till.refuse().wait_us == MINUTE_US
+
+
+def test_a_row_that_makes_no_sense_mends() -> None:
+    till = Till()
+    read(till.row, till.now_us)
+    till.row[MINUTE_REQUESTS] = till.row[MINUTE_TOKENS] = 5
+    standing = read(till.row, till.now_us)
+    assert (standing.minute_requests, standing.minute_tokens) == (0, 0)
+
+
+def test_a_hold_of_a_row_that_was_lost_is_nothing_to_the_new_one() -> None:
+    till = Till(Budget(tokens_per_minute=100))
+    lost = till.hold(tokens=50, cost=50)
+    till.row = [0] * ROW_WORDS
+    till.now_us += 1
+    till.hold(tokens=10, cost=10)
+    till.settle(lost)
+    standing = read(till.row, till.now_us)
+    assert (standing.minute_tokens, standing.spent_nusd, standing.held_nusd) == (10, 10, 10)
 
 
 # ---- what a request can cost -----------------------------------------------------------------------------------------
