@@ -30,6 +30,7 @@ from providerrank.rules.attempts import (
     Wait,
 )
 from providerrank.rules.cells import Endpoint, Price
+from providerrank.rules.why import Why
 
 MS = 1_000
 S = 1_000_000
@@ -66,6 +67,7 @@ class Pool:
     context_over: int = 0
     at: int = 0
     model: str = ""
+    why: Why = Why.BEST
 
     def __post_init__(self) -> None:
         self.model = self.models[self.at][0]

@@ -32,6 +32,7 @@ from providerrank.rules.attempts import (
     Relay as RelayAction,
 )
 from providerrank.rules.cells import Endpoint
+from providerrank.rules.finished import CLIENT_LEFT, Finished, get_kept_ask, get_kept_log
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.wire.answer import Usage, read_reply
 from providerrank.wire.errors import Malformed
@@ -77,6 +78,11 @@ class Exchange:
     """The attempt that is under way and not accounted for yet."""
     _streaming = False
     _paused = False
+    status = 200
+    """What the client was told, or would have been."""
+    code = ""
+    input_tokens = output_tokens = cost_nusd = 0
+    """Of the answer that the client has."""
     endpoint_header = b""
     held_status = 502
     held_body = b""
@@ -97,6 +103,7 @@ class Exchange:
         self._session = session
         self._extra = extra
         self.request_id = request_id
+        self._plan = plan
         self._machine = Attempts(plan, gateway.timing, gateway.jitter)
         self._relay = Relay(intake) if intake.stream else None
 
@@ -110,6 +117,30 @@ class Exchange:
         """Which API was called; a label of metrics."""
         return self._intake.api
 
+    def tell(self) -> Finished:
+        """What there is to tell of it, now that it is over."""
+        machine = self._machine
+        plan, log = self._plan, machine.log
+        ended_us = log[0].ended_us if len(log) == 1 and self.status == 200 else None
+        return Finished(
+            self.request_id,
+            self._intake.api,
+            get_kept_ask(plan.ask),
+            self._relay is not None,
+            machine.began_us,
+            self.gateway.now_us() if ended_us is None else ended_us,
+            self.status,
+            get_kept_log(log),
+            plan.tell(),
+            plan.sights,
+            self.input_tokens,
+            self.output_tokens,
+            self.cost_nusd,
+            self.code,
+            self._streaming and self.status != 200,
+            len(log),
+        )
+
     # ---- life ----------------------------------------------------------------------------------------------------
 
     def begin(self, now_us: int) -> None:
@@ -120,6 +151,7 @@ class Exchange:
         """The client is gone: stop, and blame nobody."""
         now = self.gateway.now_us()
         self._machine.client_gone(now)
+        self.status = CLIENT_LEFT
         self._drop_live(now)
         self.gateway.stats.client_cancels += 1
         self.gateway.close_exchange(self)
@@ -134,7 +166,8 @@ class Exchange:
             self._drop_live(gateway.now_us())
         except Exception:
             log.exception("accounting crashed")
-        body = write_error(500, "the gateway failed on this request", code="internal_error")
+        self.status, self.code = 500, "internal_error"
+        body = write_error(500, "the gateway failed on this request", code=self.code)
         if self._streaming:
             self._client.end_stream(self, write_event(body))
         else:
@@ -205,7 +238,7 @@ class Exchange:
         try:
             reply = read_reply(body)
         except Malformed as error:
-            self.failed(leg, now, Fault.MALFORMED, detail=str(error))
+            self.failed(leg, now, Fault.MALFORMED, detail=str(error), note=error.note)
             return
         schema = self._intake.schema
         if schema is not None and reply.is_plain_and_complete and breaks_schema(schema, reply.text):
@@ -240,6 +273,7 @@ class Exchange:
             reading.fault,
             status=status,
             detail=reading.message,
+            note=reading.code,
             cool_until_us=cool_until,
             features=reading.features,
         )
@@ -251,7 +285,7 @@ class Exchange:
         except Broken as broken:
             if self._machine.committed:
                 self._flush(leg, relay)
-            self.broke(leg, Fault.DIVERGED if broken.diverged else Fault.CUT, broken.detail)
+            self.broke(leg, Fault.DIVERGED if broken.diverged else Fault.CUT, broken.detail, broken.note)
             return
         if seen is Seen.CONTENT:
             # Whether the stream moves is a matter for the next tick: no clock is read for each event.
@@ -291,7 +325,8 @@ class Exchange:
         except Broken as broken:
             if self._machine.committed:
                 self._flush(leg, relay)
-            self.failed(leg, now, Fault.DIVERGED if broken.diverged else Fault.CUT, detail=broken.detail)
+            fault = Fault.DIVERGED if broken.diverged else Fault.CUT
+            self.failed(leg, now, fault, detail=broken.detail, note=broken.note)
             return
         self._flush(leg, relay)
         self.finish(leg, now)
@@ -309,10 +344,10 @@ class Exchange:
 
     # ---- doing what the machine says -----------------------------------------------------------------------------
 
-    def broke(self, leg: Leg, fault: Fault, detail: str) -> None:
+    def broke(self, leg: Leg, fault: Fault, detail: str, note: str | None = None) -> None:
         """The live answer is of no use: close its connection and go on."""
         leg.drop()
-        self.failed(leg, self.gateway.now_us(), fault, detail=detail)
+        self.failed(leg, self.gateway.now_us(), fault, detail=detail, note=note)
 
     def failed(
         self,
@@ -322,10 +357,14 @@ class Exchange:
         *,
         status: int | None = None,
         detail: str = "",
+        note: str | None = None,
         cool_until_us: int | None = None,
         features: frozenset[str] = frozenset(),
     ) -> None:
-        """An attempt is over without an answer: account for it, and go on as the machine says."""
+        """An attempt is over without an answer: account for it, and go on as the machine says.
+
+        ``note`` is what may be logged and kept of ``detail``, where that has the endpoint's own words in it.
+        """
         attempt = leg.attempt
         if self._relay is not None:
             self._machine.sealed = self._relay.sealed
@@ -333,6 +372,7 @@ class Exchange:
             detail = self.gateway.redact(attempt.endpoint.id, detail.encode()).decode()
         # Accounts first: where to go next is decided by what is known now, this failure included.
         attempt.fault, attempt.ended_us, attempt.status, attempt.detail = fault, now, status, detail
+        attempt.note = detail if note is None else self.gateway.redact(attempt.endpoint.id, note.encode()).decode()
         self._account(leg, attempt.outcome, now)
         action = self._machine.failed(
             now, fault, status=status, detail=detail, cool_until_us=cool_until_us, features=features
@@ -351,6 +391,7 @@ class Exchange:
                 self._call_endpoint(leg)
         elif isinstance(action, Answer):
             self.endpoint_header = gateway.targets[action.attempt.endpoint.id].header
+            self.status = self.held_status
             self._client.send_answer(self, self.held_status, self.held_body)
             self.gateway.close_exchange(self)
         elif isinstance(action, Fail):
@@ -382,6 +423,7 @@ class Exchange:
             self._machine.connected(attempt.started_us)
 
     def _fail(self, action: Fail) -> None:
+        self.status, self.code = action.status, action.code
         body = write_error(action.status, action.message, code=action.code)
         if self._streaming:
             # Bytes were delivered: an explicit error event and no [DONE], so that nobody takes the answer for whole.
@@ -412,6 +454,7 @@ class Exchange:
                 prompt = usage.prompt_tokens
         tokens = counted if billed is None else billed
         cost = int(endpoint.price.cost_nusd(prompt, tokens))
+        self.input_tokens, self.output_tokens, self.cost_nusd = prompt, tokens, cost
         stats, pace = target.stats, target.pace
         stats.input_tokens += prompt
         stats.output_tokens += tokens

@@ -42,9 +42,11 @@ class Seen(enum.Enum):
 class Broken(Exception):
     """The stream can not go on. ``diverged``: it is whole, but does not continue what was delivered."""
 
-    def __init__(self, detail: str, *, diverged: bool = False) -> None:
+    def __init__(self, detail: str, *, diverged: bool = False, note: str | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.note = detail if note is None else note
+        """What may be logged of it: nothing that the endpoint said."""
         self.diverged = diverged
 
 
@@ -224,7 +226,7 @@ class Relay:
             if event.error is not None:
                 if self.finished:
                     return Seen.DONE  # what fails after its answer is whole fails nobody
-                raise Broken(f"error event: {show(event.error)}")
+                raise Broken(f"error event: {show(event.error)}", note="an error event")
             if event.usage is not None:
                 self.usage = event.usage
             if not event.choices:
@@ -327,7 +329,7 @@ class Relay:
                     reasoning=new_reasoning if reasoning else None,
                 )
             except Malformed as error:
-                raise Broken(str(error)) from None
+                raise Broken(str(error), note=error.note) from None
             self.content_events += 1
             self._held.append(rewritten)
             if new_content:

@@ -21,11 +21,13 @@ import msgspec
 from providerrank.gateway.client import ClientConnection
 from providerrank.gateway.exchange import Exchange
 from providerrank.gateway.outbox import Outbox
+from providerrank.gateway.ring import Ring
 from providerrank.gateway.settings import Clocks, GatewaySettings, Limits
 from providerrank.gateway.stats import Stats
 from providerrank.gateway.upstream import Pool, Target
 from providerrank.rules.ask import Ask, EmptyPool, RoutingError, UnknownModel
 from providerrank.rules.attempts import Attempt, Timing
+from providerrank.rules.finished import Finished, get_cut_ask
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.router import Router
 from providerrank.wire.apis import PATHS, read_any
@@ -57,6 +59,11 @@ log = logging.getLogger(__name__)
 
 _encoder = msgspec.json.Encoder()
 
+_NO_ASK = Ask("")
+
+MAX_NAME = 128
+"""Characters of a session, task or tier that are looked at: what a client names is kept, and so is bounded."""
+
 
 class Gateway:
     """The data plane of one process."""
@@ -79,6 +86,13 @@ class Gateway:
         )
         self.jitter = jitter
         self.stats = Stats()
+        self.ring: Ring | None = None
+        """The latest requests, to be explained."""
+        self._watchers: tuple[Callable[[Finished], object], ...] = ()
+        """Told of each request that is over."""
+        if settings.explain:
+            self.ring = Ring(settings.explain)
+            self.watch(self.ring.keep)
         self.draining = False
         self.streamed_models: set[str] = set()
         self.targets: dict[str, Target] = {}
@@ -155,6 +169,10 @@ class Gateway:
         if self._sweeper is not None:
             self._sweeper.cancel()
 
+    def watch(self, watcher: Callable[[Finished], object]) -> None:
+        """Have ``watcher`` told of each request that is over, in the loop: it is to be quick, and to change nothing."""
+        self._watchers = (*self._watchers, watcher)
+
     # ---- time and ids --------------------------------------------------------------------------------------------
 
     def now_us(self) -> int:
@@ -197,12 +215,18 @@ class Gateway:
                 intake.output_tokens,
                 intake.preferences,
             )
-            plan = self.router.plan(ask, now)
         except BadRequest as error:
+            if self._watchers:
+                self._tell_refused(request_id, api, error.status, error.code or "invalid_request")
             self._reply_error(client, request_id, api, error.status, str(error), error.code, error.param)
             return
+        try:
+            plan = self.router.plan(ask, now)
         except RoutingError as error:
-            self._reply_error(client, request_id, api, *_get_refusal(error))
+            refusal = _get_refusal(error)
+            if self._watchers:
+                self._tell_refused(request_id, api, refusal[0], refusal[2], get_cut_ask(ask), error)
+            self._reply_error(client, request_id, api, *refusal)
             return
         exchange = Exchange(self, client, intake, plan, request_id, session, extra)
         self._exchanges.add(exchange)
@@ -268,6 +292,8 @@ class Gateway:
             else:
                 refusal = (503, f"{self.limits.max_pending} requests are under way; try again shortly", "overloaded")
         request_id = self._read_marks(request.headers)[0]
+        if self._watchers:
+            self._tell_refused(request_id, api or "other", refusal[0], refusal[2], is_kept=False)
         self._reply_error(client, request_id, api or "other", *refusal, allow=allow)
 
     def _refuse(self, client: ClientConnection, request: Request) -> tuple[int, str, str] | None:
@@ -306,6 +332,29 @@ class Gateway:
         elif status == 405:
             headers.append((b"Allow", allow))
         client.send_simple(status, write_error(status, message, code=code, param=param), headers)
+
+    def _tell_refused(
+        self,
+        request_id: bytes,
+        api: str,
+        status: int,
+        code: str,
+        ask: Ask = _NO_ASK,
+        error: RoutingError | None = None,
+        *,
+        is_kept: bool = True,
+    ) -> None:
+        """Have the watchers told of a request that was never tried.
+
+        Who may not call is not kept to be explained: it would push out those who may.
+        """
+        now = self.now_us()
+        finished = Finished(request_id, api, ask, False, now, now, status, [], code=code)
+        if isinstance(error, EmptyPool):
+            finished.lanes, finished.sights = error.lanes, error.sights
+        for watcher in self._watchers:
+            if is_kept or self.ring is None or watcher is not self.ring.keep:
+                watcher(finished)
 
     def _list_models(self) -> bytes:
         data = [
@@ -353,6 +402,10 @@ class Gateway:
     def close_exchange(self, exchange: Exchange) -> None:
         """The exchange has ended."""
         self._exchanges.discard(exchange)
+        if self._watchers:
+            finished = exchange.tell()
+            for watcher in self._watchers:
+                watcher(finished)
         if len(exchange.attempts) > 1:
             self.stats.fallbacks += 1
         if self._drained is not None and not self._exchanges:
@@ -363,7 +416,9 @@ class Gateway:
         key = self.targets[endpoint_id].upstream.key
         if key:
             # As it is, and as JSON writers may write it.
-            for form in (key.encode(), _encoder.encode(key)[1:-1], key.replace("/", "\\/").encode()):
+            # (Codes are read in lower case.)
+            forms = (key.encode(), _encoder.encode(key)[1:-1], key.replace("/", "\\/").encode(), key.lower().encode())
+            for form in forms:
                 body = body.replace(form, b"[key]")
         return body
 
@@ -419,7 +474,7 @@ def _describe_model(name: str) -> dict[str, object]:
 
 def _get_text(headers: dict[bytes, bytes], name: bytes) -> str | None:
     value = headers.get(name)
-    return None if value is None else value.decode("latin-1").strip() or None
+    return None if value is None else value[:MAX_NAME].decode("latin-1").strip() or None
 
 
 def _get_refusal(error: RoutingError) -> tuple[int, str, str, str | None]:

@@ -62,3 +62,5 @@ class GatewaySettings:
     upstreams: tuple[Upstream, ...] = ()
     clocks: Clocks = Clocks()
     limits: Limits = Limits()
+    explain: int = 0
+    """How many of the latest requests can be explained; their router must take looks (``rules.sight``)."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from providerrank.rules.cells import CHAT, NUSD_PER_USD, Endpoint, Price
+
+if TYPE_CHECKING:
+    from providerrank.rules.sight import Lane, Sight
 
 Sort = Literal["price", "throughput", "latency"]
 
@@ -94,6 +97,9 @@ class EmptyPool(RoutingError):
         self.nearest = nearest
         self.nearest_filters = nearest_filters
         self.cheapest = cheapest
+        self.lanes: tuple[Lane, ...] = ()
+        self.sights: tuple[Sight, ...] = ()
+        """What it was seen from, to explain it; of the model it is about."""
         counts = ", ".join(f"{name} excludes {count}" for name, count in self.filters.items())
         message = f"No endpoint of model {model!r} can serve this request: {counts or 'it has none'}"
         if nearest is not None:

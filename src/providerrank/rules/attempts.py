@@ -35,6 +35,7 @@ from typing import Protocol
 
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.observation import Outcome
+from providerrank.rules.why import Why
 
 
 class Fault(enum.Enum):
@@ -136,6 +137,8 @@ class Candidates(Protocol):
     """The ranking as one request sees it, best first by the session's current view (``rules.router.Plan``)."""
 
     model: str
+    why: Why
+    """Why the latest of ``next`` and ``last_resort`` was chosen."""
 
     def next(self, now_us: int) -> Endpoint | None:
         """The best usable untried endpoint of the current model, now marked as tried."""
@@ -186,6 +189,10 @@ class Attempt:
     fault: Fault | None = None
     status: int | None = None
     detail: str = ""
+    why: Why = Why.BEST
+    """Why this endpoint was chosen."""
+    note: str = ""
+    """What more is known of the fault, in words of ours or by the endpoint's error code; never its own sentences."""
 
     @property
     def outcome(self) -> Outcome:
@@ -301,6 +308,11 @@ class Attempts:
         self._deadline_us = 0
 
     @property
+    def began_us(self) -> int:
+        """When the request came."""
+        return self._deadline_us - self._timing.total_us
+
+    @property
     def log(self) -> list[Attempt]:
         """Every attempt so far, in order; the last one may be live."""
         return self._log
@@ -405,7 +417,9 @@ class Attempts:
             if endpoint is None or now_us >= self._deadline_us:
                 return self._fail(now_us)
             self._candidates.mark(endpoint)
-            return self._try(now_us, endpoint)
+            waited = self._try(now_us, endpoint)
+            waited.attempt.why = Why.WAITED
+            return waited
         attempt = self.attempt
         if attempt is None:
             return None
@@ -454,7 +468,9 @@ class Attempts:
                 low, high = RETRY_PAUSE_US
                 pause_us = low + int(self._jitter() * (high - low))
                 if now_us + pause_us < self._deadline_us:
-                    return self._try(now_us, failed.endpoint, pause_us)
+                    again = self._try(now_us, failed.endpoint, pause_us)
+                    again.attempt.why = Why.RETRY
+                    return again
             waiting = self._wait(now_us)
             if waiting is not None:
                 return waiting
@@ -508,7 +524,9 @@ class Attempts:
 
     def _try(self, now_us: int, endpoint: Endpoint, pause_us: int = 0) -> Try:
         start = now_us + pause_us
-        attempt = Attempt(endpoint, self._candidates.model, start, self.committed)
+        candidates = self._candidates
+        attempt = Attempt(endpoint, candidates.model, start, self.committed)
+        attempt.why = candidates.why
         self.attempt = attempt
         self._log.append(attempt)
         self.state = State.TRYING

@@ -20,6 +20,7 @@ from operator import attrgetter
 from providerrank.rules.cells import Price
 from providerrank.rules.params import SECOND_US, Params
 from providerrank.rules.ranking import Weights, compute_expected_cost_nusd, compute_price_score
+from providerrank.rules.sight import Lane, Looks, Sight
 from providerrank.rules.state import CellState, EndpointState, ModelState, Prior, Standing
 
 TIE_BREAK = 1e-12
@@ -60,6 +61,8 @@ class Board:
         "excluded",
         "exploration",
         "keys",
+        "lanes",
+        "looks",
         "members",
         "min_reputation",
         "model",
@@ -67,6 +70,7 @@ class Board:
         "prior",
         "queue",
         "revision",
+        "sights",
         "smallest_context",
         "task",
         "tier",
@@ -82,12 +86,18 @@ class Board:
         prior: Prior,
         terms: Terms,
         params: Params,
+        looks: Looks | None = None,
     ) -> None:
         self.model_state = model
         self.model = model.rules.id
         self.task = task
         self.tier = tier
         self.min_reputation = terms.min_reputation
+        self.looks = looks or Looks(0, params)
+        self.sights: tuple[Sight] = self.looks.none
+        """The latest one taken of it (see `sight`)."""
+        self.lanes = (Lane(self.model, model.rules.pin, terms.min_reputation, terms.price_cap),)
+        """What is laid down for a request without wishes of its own."""
         self._params = params
         self.prior = prior
         self.revision = -1

@@ -18,26 +18,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
+from typing import Final
 
-from providerrank.rules.ask import Ask
+from providerrank.rules.ask import Ask, EmptyPool, Preferences
 from providerrank.rules.board import Board
 from providerrank.rules.catalog import ModelRules
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.params import Params
-from providerrank.rules.pool import Pool
+from providerrank.rules.pool import Pool, get_names, is_named
 from providerrank.rules.session import (
     SessionCell,
     compute_blended_log,
     compute_blended_success,
     compute_session_decay,
 )
+from providerrank.rules.sight import Lane, Sight
 from providerrank.rules.state import CellState, EndpointState, Standing
+from providerrank.rules.why import Why
+
+_BEST: Final = Why.BEST
+_CLASS: Final = Why.CLASS
 
 Overlay = dict[CellState, SessionCell]
 NEVER = -1.0
 """Effective score of what is passed over."""
+MAX_SIGHTS = 16
+"""Of one request's later choices; past it they are explained by the last."""
+MAX_NAMED = 32
+"""Of what a request says comes first, kept to explain it."""
 DRAWS = 8
 """Tries to find two usable members of a class at random before the best is taken as it is."""
 
@@ -74,7 +84,21 @@ class Stage:
 class Plan:
     """See the module. Made by `router.Router.plan`."""
 
-    __slots__ = ("_at", "_explore", "_overlay", "_params", "_rng", "_single", "_stages", "_tried", "model")
+    __slots__ = (
+        "_at",
+        "_explore",
+        "_overlay",
+        "_params",
+        "_rng",
+        "_single",
+        "_stages",
+        "_tried",
+        "ask",
+        "model",
+        "refused",
+        "sights",
+        "why",
+    )
 
     def __init__(
         self,
@@ -84,6 +108,7 @@ class Plan:
         single: bool,
         rng: Random,
         params: Params,
+        ask: Ask,
     ) -> None:
         self._stages = stages
         self._at = 0
@@ -93,8 +118,14 @@ class Plan:
         self._rng = rng
         self._params = params
         self._tried: list[EndpointState] = []
-        self.model = stages[0].board.model
+        board = stages[0].board
+        self.model = board.model
         """The model being tried now."""
+        self.ask = ask
+        self.sights: tuple[Sight, ...] = board.sights
+        """What it was chosen from: before the first choice, and at later ones; none of these is ever changed."""
+        self.refused: tuple[EmptyPool, ...] = ()
+        """Models it passed over because none of their endpoints may serve the request."""
 
     def next(self, now_us: int) -> Endpoint | None:
         """The best usable untried endpoint of the current model, now marked tried; None when there is none."""
@@ -105,14 +136,18 @@ class Plan:
         board = stage.board
         if board.queue or board.revision != board.prior.revision or board.prior.has_moved:
             board.refresh(now_us)
+        if tried or self._at:
+            self._look_again(board, now_us)
         if stage.first:
             for standing in stage.first:
                 if self._is_usable(stage, standing, now_us) and self._get_effective(stage, standing, now_us) >= 0.0:
+                    self.why = Why.FIRST
                     return self._take(standing, now_us)
         chosen: Standing | None = None
         if self._explore and not tried:
             chosen = self._sample(stage, now_us)
         if chosen is None:
+            self.why = _BEST
             chosen = self._pick_ranked(stage, now_us) if stage.pool is None else self._pick(stage, stage.pool, now_us)
         return None if chosen is None else self._take(chosen, now_us)
 
@@ -178,7 +213,10 @@ class Plan:
             return None
         # What follows is of this model again: an answer that it begins is continued by no other.
         self._at = best_at
-        self.model = self._stages[best_at].board.model
+        board = self._stages[best_at].board
+        self.model = board.model
+        self.why = Why.LAST_RESORT
+        self._look_again(board, now_us)
         return self._take(best, now_us)
 
     def require(self, features: frozenset[str] = frozenset(), context_over: int | None = None) -> None:
@@ -192,6 +230,21 @@ class Plan:
             pool.features |= features
             if context_over is not None:
                 pool.context = max(pool.context, context_over + 1)
+
+    # What to tell of it afterwards
+
+    def tell(self) -> tuple[Lane, ...]:
+        """What was laid down for each of its models, in their order, those passed over first; nothing alive."""
+        preferences, stages = self.ask.preferences, self._stages
+        if preferences is None and not self.refused and len(stages) == 1 and stages[0].pool is None:
+            return stages[0].board.lanes
+        refused = [lane for error in self.refused for lane in error.lanes]
+        return (*refused, *[_tell(stage, preferences) for stage in stages])
+
+    def _look_again(self, board: Board, now_us: int) -> None:
+        sight = board.looks.look_again(board, now_us)
+        if sight is not self.sights[-1] and len(self.sights) < MAX_SIGHTS:
+            self.sights = (*self.sights, sight)
 
     # Who is usable
 
@@ -329,13 +382,17 @@ class Plan:
                 best, best_score = standing, score
         if best is None or own_score >= best_score - width:
             # A conversation stays where it is, and where its prompt is cached, while that is in the best class.
-            return own_best if own_best is not None and own_score > NEVER else best
+            if own_best is None or own_score <= NEVER:
+                return best
+            self.why = Why.SESSION
+            return own_best
         if len(members) < 2 or (best is members[0] and members[1].composite < best_score - width):
             return best
         return self._balance(stage, best, best_score - width, now_us)
 
     def _balance(self, stage: Stage, best: Standing, least: float, now_us: int) -> Standing:
         """Of two at random in the best class the less loaded; the better where loads are equal."""
+        self.why = _CLASS
         board, draw = stage.board, self._rng.random
         members, count = board.members, board.count_within(least)
         plain = stage.pool is None and not self._tried and not self._overlay
@@ -382,6 +439,7 @@ class Plan:
                 *members[: params.sample_top],
                 *(members[params.sample_top + int(rng.random() * span)] for _ in rest),
             ]
+        self.why = Why.SAMPLE
         best: Standing | None = None
         best_score = NEVER
         for standing in drawn:
@@ -404,3 +462,21 @@ class Plan:
             if score > best_score:
                 best, best_score = standing, score
         return best
+
+
+def _tell(stage: Stage, preferences: Preferences | None) -> Lane:
+    lane = stage.board.lanes[0]
+    if preferences is None and stage.pool is None:
+        return lane
+    order: tuple[str, ...] = ()
+    if preferences is not None and preferences.order:
+        names = get_names(preferences.order[:MAX_NAMED])
+        order = tuple([s.state.id for s in stage.first[:MAX_NAMED] if is_named(s.state, names)])
+    sort = preferences.sort if preferences is not None and stage.is_sorted else None
+    return replace(tell_lane(stage.board, stage.pool), order=order, sort=sort)
+
+
+def tell_lane(board: Board, pool: Pool | None) -> Lane:
+    """What was laid down for a board's model, with the request's own filters where they are short."""
+    is_kept = pool is None or pool.is_short()
+    return replace(board.lanes[0], pool=pool if is_kept else None, is_pool_kept=is_kept)

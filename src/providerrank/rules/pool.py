@@ -11,11 +11,14 @@ from collections import Counter
 from providerrank.rules.ask import Ask, EmptyPool, Preferences
 from providerrank.rules.board import Board
 from providerrank.rules.catalog import ModelRules
-from providerrank.rules.cells import Price
+from providerrank.rules.cells import Endpoint, Price
 from providerrank.rules.state import EndpointState, Standing
 
 OPTIONAL_FEATURES = frozenset({"logprobs"})
 """Asked for but not vital: an endpoint without them may serve unless the request says ``require_parameters``."""
+
+MAX_NAMES_LENGTH = 1_000
+"""Characters of all names in a pool that is kept to explain a request."""
 
 
 def get_names(entries: tuple[str, ...]) -> frozenset[str]:
@@ -59,6 +62,10 @@ class Pool:
         self.proven_only = False
         """While set, the unproven are kept out too."""
 
+    def is_short(self) -> bool:
+        """Whether it is small enough to be kept with each of thousands of requests: names come from clients."""
+        return sum(map(len, self.only)) + sum(map(len, self.ignore)) <= MAX_NAMES_LENGTH
+
     def admits(self, standing: Standing) -> bool:
         """Whether the endpoint passes every filter but the price cap, which the board has applied."""
         state = standing.state
@@ -83,17 +90,21 @@ class Pool:
 
     def get_failed(self, standing: Standing, over_cap: bool) -> tuple[str, ...]:
         """The names of every filter that keeps it out."""
-        state = standing.state
-        endpoint = state.endpoint
+        is_barred = not self.is_reputable(standing) and not self.is_unproven(standing)
+        return self.get_failed_by(standing.state.endpoint, over_cap, is_barred)
+
+    def get_failed_by(self, endpoint: Endpoint, over_cap: bool, is_barred: bool) -> tuple[str, ...]:
+        """The same of an endpoint by itself; ``is_barred``: it is known not to meet the tier's bar."""
+        names = {endpoint.id.lower(), endpoint.provider.lower()}
         checks = (
-            ("only", bool(self.only) and not is_named(state, self.only)),
-            ("ignore", is_named(state, self.ignore)),
+            ("only", bool(self.only) and names.isdisjoint(self.only)),
+            ("ignore", not names.isdisjoint(self.ignore)),
             ("features", not self.features <= endpoint.features),
             ("context", endpoint.context_window is not None and self.context > endpoint.context_window),
             ("price_cap", over_cap),
             ("max_price", self.max_price is not None and not is_within(endpoint.price, self.max_price)),
-            ("min_reputation", not self.is_reputable(standing) and not self.is_unproven(standing)),
-            ("pin_only", self.pins is not None and state.id not in self.pins),
+            ("min_reputation", is_barred),
+            ("pin_only", self.pins is not None and endpoint.id not in self.pins),
         )
         return tuple(name for name, failed in checks if failed)
 

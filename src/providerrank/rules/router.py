@@ -31,11 +31,12 @@ from providerrank.rules.cells import CHAT, Cell, Price
 from providerrank.rules.metering import compute_billing_ratio
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
-from providerrank.rules.plan import Plan, Stage
+from providerrank.rules.plan import Plan, Stage, tell_lane
 from providerrank.rules.pool import Pool, get_empty_pool, get_names, get_needed_context, is_named
 from providerrank.rules.ranking import Ranked, Ranking, Weights
 from providerrank.rules.reputation import compute_reliability
 from providerrank.rules.session import SessionCell, Sessions, compute_session_decay
+from providerrank.rules.sight import Looks
 from providerrank.rules.state import CellState, EndpointState, ModelState, Prior, Standing
 from providerrank.rules.window import Window
 
@@ -71,10 +72,13 @@ class Router:
         rng: Random,
         params: Params = PARAMS,
         windows: Iterable[tuple[Cell, Window]] = (),
+        looks: Looks | None = None,
     ) -> None:
+        """``looks`` takes what is needed to explain a choice afterwards; None: nothing does."""
         self._catalog = catalog
         self._rng = rng
         self._params = params
+        self._looks = looks or Looks(0, params)
         self._tiers = {tier.name: tier for tier in catalog.tiers}
         self._models: dict[str, ModelState] = {rules.id: ModelState(rules) for rules in catalog.models}
         self._endpoints: dict[str, EndpointState] = {}
@@ -155,7 +159,7 @@ class Router:
         prior = self._get_prior(model, task)
         terms = Terms(cap, weights, min_reputation, buyer.exploration)
         state = self._models[model]
-        board = Board(state, task, tier_name, cells, prior, terms, self._params)
+        board = Board(state, task, tier_name, cells, prior, terms, self._params, self._looks)
         self._boards[model, task, tier_name] = board
         rules = state.rules
         if board.members and min_reputation is None and not (rules.pin or rules.pin_only or rules.fallback_models):
@@ -174,20 +178,29 @@ class Router:
         if due and due[0][0] <= now_us:
             self._revisit(now_us)
         single = False
+        refused: list[EmptyPool] | None = None
         stage = self._plain.get((ask.model, ask.task, ask.tier))
         if stage is None or not _is_plain(ask, stage.board):
-            stages, single = self._make_stages(ask, now_us)
+            refused = []
+            stages, single = self._make_stages(ask, now_us, refused)
             stage = stages[0]
+            board = stage.board
         else:
             stages = [stage]
             board = stage.board
             if board.queue or board.revision != board.prior.revision or board.prior.has_moved:
                 board.refresh(now_us)
         overlay = None if ask.session is None else self._sessions.get(ask.session)
-        return Plan(stages, overlay, self._explores(stage), single, self._rng, self._params)
+        if now_us >= board.sights[0].until_us:
+            self._looks.look(board, now_us)
+        plan = Plan(stages, overlay, self._explores(stage), single, self._rng, self._params, ask)
+        if refused:
+            plan.refused = tuple(refused)
+            plan.sights = (*(sight for error in refused for sight in error.sights), *plan.sights)
+        return plan
 
-    def _make_stages(self, ask: Ask, now_us: int) -> tuple[list[Stage], bool]:
-        """One for each model that may serve; and whether only the first choice may."""
+    def _make_stages(self, ask: Ask, now_us: int, refused: list[EmptyPool]) -> tuple[list[Stage], bool]:
+        """One for each model that may serve; and whether only the first choice may. Those passed over: ``refused``."""
         name = self._names.get(ask.model)
         if name is None:
             raise UnknownModel(ask.model, self._models)
@@ -200,12 +213,16 @@ class Router:
         stages: list[Stage] = []
         if isinstance(stage, Stage):
             stages.append(stage)
+        else:
+            refused.append(stage)
         for other in fallbacks:
             fallback = self._names.get(other)
             if fallback is not None and fallback != name and all(s.board.model != fallback for s in stages):
                 further = self._make_stage(fallback, ask, now_us)
                 if isinstance(further, Stage):
                     stages.append(further)
+                else:
+                    refused.append(further)
         if not stages:
             assert isinstance(stage, EmptyPool)
             raise stage
@@ -226,9 +243,9 @@ class Router:
         ):
             pool = Pool(ask, rules, board.min_reputation, self._params.unproven_requests)
             if not any(pool.admits(s) for s in board.members):
-                return get_empty_pool(board, pool)
+                return _refuse(board, pool, now_us)
         elif not board.members:
-            return get_empty_pool(board, Pool(ask, rules, None, 0.0))
+            return _refuse(board, Pool(ask, rules, None, 0.0), now_us)
         if preferences is None and not rules.pin:
             return Stage(board, pool)
         first: list[Standing] = []
@@ -452,7 +469,7 @@ class Router:
         rules = self._models[name].rules
         pool = Pool(Ask(name), rules, board.min_reputation, self._params.unproven_requests)
         overlay = None if session is None else self._sessions.get(session)
-        plan = Plan([Stage(board, pool)], overlay, False, False, self._rng, self._params)
+        plan = Plan([Stage(board, pool)], overlay, False, False, self._rng, self._params, Ask(name))
         rows = [self._get_row(board, s, plan, pool, False, now_us) for s in board.members]
         for standing in board.excluded:
             board.score(standing, now_us)
@@ -511,6 +528,14 @@ class Router:
         else:
             cells = [cell for state in self._endpoints.values() for cell in state.cells.values()]
         return [(Cell(c.endpoint.id, c.task), c.window) for c in cells if c.window is not None]
+
+
+def _refuse(board: Board, pool: Pool, now_us: int) -> EmptyPool:
+    """Nobody on the board may serve the request; keep with the error what it takes to explain it."""
+    error = get_empty_pool(board, pool)
+    error.sights = (board.looks.look_again(board, now_us),)
+    error.lanes = (replace(tell_lane(board, pool), refused=str(error)),)
+    return error
 
 
 def _is_plain(ask: Ask, board: Board) -> bool:

@@ -84,7 +84,7 @@ def read_reply(body: bytes) -> Reply:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Malformed("not a JSON answer") from None
     if reply.error is not None:
-        raise Malformed(f"error object: {show(reply.error)}")
+        raise Malformed(f"error object: {show(reply.error)}", "an error object")
     if not reply.choices:
         raise Malformed("no choices")
     for choice in reply.choices:

@@ -30,4 +30,11 @@ class BadRequest(WireError):
 
 
 class Malformed(WireError):
-    """An endpoint's answer that is not a whole, well-formed answer."""
+    """An endpoint's answer that is not a whole, well-formed answer.
+
+    ``note`` is what may be logged of it: the message, unless that quotes the endpoint.
+    """
+
+    def __init__(self, message: str, note: str | None = None) -> None:
+        super().__init__(message)
+        self.note = message if note is None else note

@@ -6,6 +6,7 @@ on neither. Wordings are matched as lower-case fragments; a comment names where 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -128,6 +129,8 @@ class ErrorReading(msgspec.Struct, frozen=True):
     features: frozenset[str] = frozenset()
     """Which features an UNSUPPORTED refusal is about, where it says so."""
     param: str | None = None
+    code: str = ""
+    """Its code, where that is a bare name and so no place for anything of the request."""
 
 
 def read_error(status: int, body: bytes) -> ErrorReading:
@@ -146,7 +149,10 @@ def read_error(status: int, body: bytes) -> ErrorReading:
     if fault is Fault.UNSUPPORTED:
         about = f"{param or ''} {message}".lower()
         features = frozenset(name for name, words in FEATURE_WORDS if any(w in about for w in words))
-    return ErrorReading(fault, shorten(message.encode()), features, param)
+    return ErrorReading(fault, shorten(message.encode()), features, param, code if _NAME.fullmatch(code) else "")
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
 def _read_wording(text: str) -> Fault:
