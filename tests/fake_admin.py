@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from random import Random
 
 from providerrank.apps.admin.reader import AdminSources
+from providerrank.apps.admin.requests import RingRequests
+from providerrank.gateway.ring import Ring
+from providerrank.rules.ask import Ask
+from providerrank.rules.attempts import Attempt, Fault
 from providerrank.rules.catalog import Catalog, ModelRules, Tier
 from providerrank.rules.cells import Cell, Endpoint, Price
+from providerrank.rules.finished import Finished
 from providerrank.rules.observation import Observation, Outcome
+from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import Ranked, Ranking, Weights
+from providerrank.rules.router import Router
+from providerrank.rules.sight import Looks
 from providerrank.rules.window import Window
 
 NOW_US = 1_700_000_000_000_000
@@ -97,6 +106,37 @@ class FakeStats:
     last_failures: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
+def make_finished(request_id: str = "req-1") -> Finished:
+    """A request that needed a second endpoint, 42 s ago."""
+    router = Router(Catalog(tuple(row.endpoint for row in ROWS[:3])), Random(0), looks=Looks(100, PARAMS))
+    began_us = NOW_US - 42_000_000
+    plan = router.plan(Ask(LLAMA), began_us)
+    first = plan.next(began_us)
+    second = plan.next(began_us + 100_000)
+    assert first is not None
+    assert second is not None
+    log = [
+        Attempt(first, LLAMA, began_us, ended_us=began_us + 100_000, fault=Fault.SERVER_ERROR, status=500),
+        Attempt(second, LLAMA, began_us + 100_000, False, began_us + 101_000, began_us + 300_000, began_us + 900_000),
+    ]
+    return Finished(
+        request_id.encode(),
+        "chat",
+        plan.ask,
+        True,
+        began_us,
+        began_us + 900_000,
+        200,
+        log,
+        plan.tell(),
+        plan.sights,
+        1200,
+        200,
+        1_250_000,
+        attempts=2,
+    )
+
+
 @dataclass
 class World:
     """What the admin port reads, and the means to change it."""
@@ -105,6 +145,7 @@ class World:
     stats: FakeStats = field(default_factory=FakeStats)
     listening: bool = True
     now_us: int = NOW_US
+    ring: Ring | None = field(default_factory=lambda: Ring(100))
 
     def get_sources(self) -> AdminSources:
         endpoints = tuple(row.endpoint for rows in self.router.tables.values() for row in rows)
@@ -119,6 +160,7 @@ class World:
             is_listening=lambda: self.listening,
             now_us=lambda: self.now_us,
             version="1.2.3",
+            requests=RingRequests(self.ring),
         )
 
 

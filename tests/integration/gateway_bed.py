@@ -30,8 +30,10 @@ from providerrank.rules.attempts import Attempt
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import ASSUMED_FEATURES, Endpoint, Price
 from providerrank.rules.observation import Observation
+from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import Ranked
 from providerrank.rules.router import Router
+from providerrank.rules.sight import Looks
 from providerrank.sim.answers import compute_chat, compute_completion
 from providerrank.sim.asks import decode_chat, decode_completion
 from providerrank.sim.providers import SimProviders
@@ -388,6 +390,7 @@ async def bed(
     trust: ssl.SSLContext | None = None,
     certificate: ssl.SSLContext | None = None,
     host: str = "127.0.0.1",
+    explain: int = 0,
 ) -> AsyncIterator[Bed]:
     """A gateway in front of ``sellers``. ``models`` replace the rules made from their order."""
     before = asyncio.all_tasks()
@@ -411,9 +414,15 @@ async def bed(
         )
         gateway = Gateway(
             GatewaySettings(
-                host=host, port=0, keys=keys, upstreams=upstreams, clocks=clocks or Clocks(), limits=limits or Limits()
+                host=host,
+                port=0,
+                keys=keys,
+                upstreams=upstreams,
+                clocks=clocks or Clocks(),
+                limits=limits or Limits(),
+                explain=explain,
             ),
-            Router(catalog, random.Random(1)),
+            Router(catalog, random.Random(1), looks=Looks(8 * explain, PARAMS)),
             tls=trust,
             on_attempt=lambda attempt, observation: ended.append((attempt, observation)),
         )

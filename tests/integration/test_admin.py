@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 
 import httpx
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -17,8 +18,10 @@ from providerrank.apps.admin.app import OPENAPI_FILE, build_admin
 from providerrank.apps.admin.gate import Gate
 from providerrank.apps.admin.openapi import render_openapi
 from providerrank.apps.admin.page.render import get_asset
+from providerrank.apps.admin.reader import AdminReader, RequestNotFoundError
 from providerrank.apps.admin.server import AdminServer
-from tests.fake_admin import LLAMA, SLASHED, World, make_ranked, make_stats
+from providerrank.rules.explanation import Explanation
+from tests.fake_admin import LLAMA, SLASHED, World, make_finished, make_ranked, make_stats
 
 Connect = Callable[[], httpx.AsyncClient]
 
@@ -92,6 +95,34 @@ async def test_a_ranking_has_every_endpoint_and_every_part(client: httpx.AsyncCl
     assert ranking["task"] == "chat"
 
 
+async def test_a_request_is_explained(client: httpx.AsyncClient, world: World) -> None:
+    assert world.ring is not None
+    world.ring.keep(make_finished("a/b c"))
+    answer = await client.get("/v1/explain/a%2Fb%20c")
+    assert answer.status_code == 200
+    explanation = msgspec.json.decode(answer.content, type=Explanation)
+    assert (explanation.request_id, len(explanation.attempts), len(explanation.models)) == ("a/b c", 2, 1)
+    assert explanation.summary.startswith("Answered by ")
+    latest = (await client.get("/v1/explain")).json()
+    assert [(one["request_id"], one["attempts"], one["status"]) for one in latest] == [("a/b c", 2, 200)]
+
+
+async def test_a_forgotten_request_is_a_404_that_helps(client: httpx.AsyncClient, world: World) -> None:
+    answer = await client.get("/v1/explain/" + "x" * 300)
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert error["code"] == "request_not_found"
+    assert error["message"] == (
+        f"No request '{'x' * 128}…' is remembered: the latest 100 since the gateway started are ([gateway] explain). "
+        "A request's id is its answer's x-request-id header."
+    )
+    world.ring = None
+    off = AdminReader(world.get_sources())
+    with pytest.raises(RequestNotFoundError, match=r"set \[gateway\] explain"):
+        await off.explain("x")
+    assert await off.get_latest() == []
+
+
 async def test_a_ranking_by_alias_task_and_tier(client: httpx.AsyncClient) -> None:
     ranking = (await client.get("/v1/rankings/default", params={"task": "code", "tier": "high"})).json()
     assert (ranking["model"], ranking["task"], ranking["tier"]) == (LLAMA, "code", "high")
@@ -139,7 +170,14 @@ async def test_the_openapi_document_describes_what_is_served(client: httpx.Async
     assert "json" in answer.headers["content-type"]
     document = answer.json()
     assert document["openapi"].startswith("3.1")
-    assert set(document["paths"]) == {"/health", "/ready", "/metrics", "/v1/rankings/{model}"}
+    assert set(document["paths"]) == {
+        "/health",
+        "/ready",
+        "/metrics",
+        "/v1/rankings/{model}",
+        "/v1/explain",
+        "/v1/explain/{request_id}",
+    }
     ranking = document["paths"]["/v1/rankings/{model}"]["get"]
     assert {parameter["name"] for parameter in ranking["parameters"]} == {"model", "task", "tier"}
     assert {"200", "404"} <= set(ranking["responses"])

@@ -14,10 +14,13 @@ from pathlib import Path
 from providerrank.apps.config import Config, EndpointTable, Loaded, ModelTable, PriceTable, TierTable, WeightsTable
 from providerrank.apps.config_rules import parse_address
 from providerrank.gateway.ports import WindowStore
+from providerrank.gateway.ring import ROWS_PER_ENTRY
 from providerrank.gateway.settings import Clocks, GatewaySettings, Limits, Upstream
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import ASSUMED_FEATURES, Cell, Endpoint, Price
+from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import Weights
+from providerrank.rules.sight import Looks
 from providerrank.rules.window import Window
 
 logger = logging.getLogger("providerrank.compose")
@@ -83,7 +86,13 @@ def build_settings(loaded: Loaded) -> GatewaySettings:
             max_pending=gateway.max_pending,
             drain_us=_to_us(gateway.drain),
         ),
+        explain=gateway.explain,
     )
+
+
+def build_looks(config: Config) -> Looks:
+    """Build what keeps the figures that explanations show."""
+    return Looks(config.gateway.explain * ROWS_PER_ENTRY, PARAMS)
 
 
 def get_client_keys(loaded: Loaded) -> tuple[str, ...]:

@@ -86,6 +86,7 @@ class GatewayTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_body_mb: float = 32.0
     max_pending: int = 4096
     drain: float = 30.0
+    explain: int = 10_000
 
 
 class BuyerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

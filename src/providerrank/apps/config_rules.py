@@ -41,6 +41,9 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 WEIGHTS_TOLERANCE = 0.001
 """Shares written with three decimals, like thirds, still count as summing to 1."""
 
+MAX_EXPLAIN = 1_000_000
+"""Requests that can be explained: about two kilobytes of memory each."""
+
 MAX_SECONDS = 86_400.0
 """A day: past any request that is still worth waiting for, and a slip of units (milliseconds) shows."""
 
@@ -128,6 +131,13 @@ class _Rules:
         )
         self.check_number(("gateway", "max_pending"), gateway.max_pending, "it is 1 or more", least=1)
         self.check_number(("gateway", "drain"), gateway.drain, "a time is 0 or more", least=0, unit="seconds")
+        self.check_number(
+            ("gateway", "explain"),
+            gateway.explain,
+            f"it counts requests, 0 to {MAX_EXPLAIN:,}",
+            least=0,
+            most=MAX_EXPLAIN,
+        )
 
     def check_buyer(self) -> None:
         """Cap, weights and exploration."""

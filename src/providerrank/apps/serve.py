@@ -71,6 +71,7 @@ class Service:
         from providerrank.apps.admin.app import build_admin
         from providerrank.apps.admin.gate import Gate
         from providerrank.apps.admin.reader import AdminSources
+        from providerrank.apps.admin.requests import RingRequests
         from providerrank.apps.admin.server import AdminServer
 
         address = self.loaded.config.gateway.admin
@@ -82,6 +83,7 @@ class Service:
             is_listening=lambda: self.gateway.is_ready,
             now_us=self.gateway.now_us,
             version=VERSION,
+            requests=RingRequests(self.gateway.ring),
         )
         server = AdminServer(build_admin(sources, Gate(host, compose.get_client_keys(self.loaded))), host, port)
         try:
@@ -104,7 +106,7 @@ async def opened(loaded: Loaded) -> AsyncIterator[Service]:
     store = await compose.open_windows(loaded)
     try:
         catalog = compose.build_catalog(loaded.config)
-        router = Router(catalog, random.Random(), windows=await store.load())
+        router = Router(catalog, random.Random(), windows=await store.load(), looks=compose.build_looks(loaded.config))
         service = Service(loaded, catalog, router)
         await service.listen()
         try:

@@ -20,7 +20,10 @@ def tell_seconds(us: float) -> str:
 
 def tell_ordinal(number: int) -> str:
     """Counted from 1."""
-    return ORDINALS[number - 1] if number <= len(ORDINALS) else f"{number}th"
+    if number <= len(ORDINALS):
+        return ORDINALS[number - 1]
+    ending = "th" if 11 <= number % 100 <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def tell_summary(finished: Finished) -> str:

@@ -8,6 +8,7 @@ from providerrank.rules.cells import ASSUMED_FEATURES, Endpoint, Price
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
 from providerrank.rules.router import Ask, Buyer, Catalog, ModelRules, Plan, Preferences, Router, Tier
+from providerrank.rules.sight import Looks
 
 T = 1_790_000_000_000_000
 S = 1_000_000
@@ -38,9 +39,10 @@ class Market:
         exploration: float = 0.0,
         params: Params = PARAMS,
         seed: int = 0,
+        looks: Looks | None = None,
     ) -> None:
         buyer = Buyer(price_cap=cap, exploration=exploration)
-        self.router = Router(Catalog(endpoints, models, buyer, tiers), random.Random(seed), params)
+        self.router = Router(Catalog(endpoints, models, buyer, tiers), random.Random(seed), params, looks=looks)
         self.now = T
 
     def see(

@@ -11,6 +11,21 @@ from providerrank.wire.refusal import read_error, write_error
 
 
 @pytest.mark.parametrize(
+    ("code", "kept"),
+    [
+        ("Insufficient_Quota", "insufficient_quota"),
+        ("1301", "1301"),
+        ("my secret is xyzzy", ""),
+        ("x" * 65, ""),
+        ("", ""),
+    ],
+)
+def test_an_error_code_is_kept_where_it_is_a_bare_name(code: str, kept: str) -> None:
+    body = msgspec.json.encode({"error": {"message": "m", "code": code}})
+    assert read_error(500, body).code == kept
+
+
+@pytest.mark.parametrize(
     ("status", "kind"),
     [
         (400, "invalid_request_error"),

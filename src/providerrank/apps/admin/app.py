@@ -28,9 +28,10 @@ from typing_extensions import override
 from providerrank.apps.admin.gate import App, Gate, GatedApp
 from providerrank.apps.admin.metrics import render
 from providerrank.apps.admin.page.render import ASSETS, get_asset, render_live, render_page
-from providerrank.apps.admin.reader import AdminReader, AdminSources, NotFoundError
+from providerrank.apps.admin.reader import AdminReader, AdminSources, NotFoundError, RequestNotFoundError
 from providerrank.apps.admin.view import ErrorBody, ErrorView, Health, RankingView, Readiness
 from providerrank.rules.cells import CHAT
+from providerrank.rules.explanation import Brief, Explanation
 
 logger = logging.getLogger("providerrank.admin")
 
@@ -46,6 +47,8 @@ OPENAPI_FILE: Final = "openapi.json"
 """Beside the page's files; written by ``admin_openapi``."""
 
 UNKNOWN: Final = {404: ResponseSpec(ErrorView, description="No such model or tier; the known ones are named.")}
+
+FORGOTTEN: Final = {404: ResponseSpec(ErrorView, description="No such request is remembered.")}
 
 
 class _App(Litestar):
@@ -63,6 +66,7 @@ def build_admin(sources: AdminSources, gate: Gate) -> App:
         openapi_config=None,
         exception_handlers={
             NotFoundError: _answer_not_found,
+            RequestNotFoundError: _answer_forgotten,
             HTTPException: _answer_http_error,
             Exception: _answer_failure,
         },
@@ -108,7 +112,18 @@ def _build_api(reader: AdminReader) -> list[ControllerRouterHandler]:
         """Every endpoint of the model, best first, with what its score is made of."""
         return reader.get_ranking(model.removeprefix("/"), task, tier or None)
 
-    return [ranking]
+    # The same, since a client may choose its own id.
+    @get("/v1/explain/{request_id:path}", summary="One request explained", responses=FORGOTTEN)
+    async def explain(request_id: FromPath[str]) -> Explanation:
+        """What was done with a request and why: every candidate, its scores, what became of it, every attempt."""
+        return await reader.explain(request_id.removeprefix("/"))
+
+    @get("/v1/explain", summary="The latest requests")
+    async def latest() -> list[Brief]:
+        """The latest requests, the newest first; each can be explained by its id."""
+        return await reader.get_latest()
+
+    return [ranking, explain, latest]
 
 
 def _build_page(reader: AdminReader) -> list[ControllerRouterHandler]:
@@ -139,6 +154,11 @@ def _build_file(path: str, name: str, media_type: str) -> ControllerRouterHandle
 
 def _answer_not_found(_request: AnyRequest, error: NotFoundError) -> Response[ErrorView]:
     body = ErrorBody(message=str(error), code=f"{error.what}_not_found", known=error.known)
+    return Response(ErrorView(error=body), status_code=404, media_type=MediaType.JSON)
+
+
+def _answer_forgotten(_request: AnyRequest, error: RequestNotFoundError) -> Response[ErrorView]:
+    body = ErrorBody(message=str(error), code="request_not_found")
     return Response(ErrorView(error=body), status_code=404, media_type=MediaType.JSON)
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
 from providerrank.apps.admin.metrics import US_PER_S, EndpointHealth, Snapshot, StatsSource, get_snapshot
+from providerrank.apps.admin.requests import RequestSource, RingRequests
 from providerrank.apps.admin.view import (
     EndpointView,
     FailureView,
@@ -26,6 +27,7 @@ from providerrank.apps.admin.view import (
 )
 from providerrank.rules.catalog import Catalog
 from providerrank.rules.cells import CHAT, NUSD_PER_USD, TASKS, Cell, Price
+from providerrank.rules.explanation import Brief, Explanation
 from providerrank.rules.ranking import Ranked, Ranking, Weights
 from providerrank.rules.window import Window
 
@@ -40,6 +42,12 @@ MAX_ROWS: Final = 50
 
 MAX_TASK_LENGTH: Final = 64
 """The list of tasks is open, but nothing in it is longer than a word."""
+
+MAX_ID: Final = 128
+"""Characters of a request's id; a longer one is shown shortened."""
+
+MAX_LATEST: Final = 50
+"""Requests in the list of the latest."""
 
 MAX_VIEWS: Final = 64
 """Combinations of task and tier kept for ``FRESH_US``; past it all are forgotten."""
@@ -86,6 +94,8 @@ class AdminSources:
     now_us: Callable[[], int]
     """Unix time in microseconds."""
     version: str
+    requests: RequestSource = RingRequests(None)
+    """Requests that were served, to be explained."""
     get_window: Callable[[Cell], Window | None] | None = None
     """A cell's own window, for its TTFT quantiles; None: the router's."""
 
@@ -98,6 +108,19 @@ class NotFoundError(Exception):
         self.name = name
         self.known = list(known)
         super().__init__(f"Unknown {what} {name!r}; known: {', '.join(self.known) or 'none'}.")
+
+
+class RequestNotFoundError(Exception):
+    """No request of this id is remembered; ``size`` is how many are."""
+
+    def __init__(self, request_id: str, size: int) -> None:
+        shown = request_id if len(request_id) <= MAX_ID else f"{request_id[:MAX_ID]}…"
+        super().__init__(
+            f"No request {shown!r} is remembered: the latest {size:,} since the gateway started are "
+            "([gateway] explain). A request's id is its answer's x-request-id header."
+            if size
+            else "Requests are not remembered here: set [gateway] explain to how many should be."
+        )
 
 
 class AdminReader:
@@ -123,6 +146,18 @@ class AdminReader:
             raise NotFoundError("model", name, router.models())
         ranking = router.ranking(model, self._sources.now_us(), task=task, tier=tier)
         return self._view(ranking, ranking.rows, self._get_windows())
+
+    async def explain(self, request_id: str) -> Explanation:
+        """What was done with a request and why; raises ``RequestNotFoundError``."""
+        requests = self._sources.requests
+        found = await requests.find(request_id)
+        if found is None:
+            raise RequestNotFoundError(request_id, requests.size)
+        return found
+
+    async def get_latest(self) -> list[Brief]:
+        """The latest requests, the newest first."""
+        return await self._sources.requests.get_latest(MAX_LATEST)
 
     def get_readiness(self) -> Readiness:
         """Ready: the data plane listens, and some endpoint is not believed out."""

@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": ("providerrank.apps.cli.doctor", "Reach each endpoint, check what it can do, and say what to fix."),
     "serve": ("providerrank.apps.cli.serve", "Run the gateway."),
     "rank": ("providerrank.apps.cli.rank", "Show the endpoints of a model as the gateway ranks them."),
+    "explain": ("providerrank.apps.cli.explain", "Show what the gateway did with one request, and why."),
     "demo": ("providerrank.apps.cli.demo", "Break real endpoints of one real model one by one, and watch."),
 }
 """Where each command is, and what it does: known here, so that listing them imports none."""

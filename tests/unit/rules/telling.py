@@ -1,0 +1,130 @@
+"""One request played through plan and machine, as the gateway would, and told: a helper for tests of explanations."""
+
+from __future__ import annotations
+
+from providerrank.rules.ask import Ask, Preferences
+from providerrank.rules.attempts import Answer, Attempts, Fail, Fault, Try, Wait
+from providerrank.rules.explain import explain
+from providerrank.rules.explanation import Candidate, Explanation
+from providerrank.rules.finished import CLIENT_LEFT, Finished, get_kept_ask, get_kept_log
+from providerrank.rules.observation import Observation
+from tests.playbook import TIMING
+from tests.unit.rules.market import Market
+
+MS = 1_000
+
+
+class Told:
+    """Begins a request; each verb takes ``ms`` of time and is what the live attempt then shows."""
+
+    def __init__(
+        self,
+        market: Market,
+        model: str = "m",
+        *,
+        preferences: Preferences | None = None,
+        stream: bool = False,
+        **ask: object,
+    ) -> None:
+        self.market = market
+        self.stream = stream
+        self.plan = market.router.plan(Ask(model, preferences=preferences, **ask), market.now)  # type: ignore[arg-type]  # fields by name
+        self.machine = Attempts(self.plan, TIMING, lambda: 0.0)
+        self.status, self.code, self.broken_off = 200, "", False
+        self._do(self.machine.begin(market.now))
+
+    def _do(self, action: object) -> None:
+        if isinstance(action, Fail):
+            self.status, self.code = action.status, action.code
+        elif isinstance(action, Answer):
+            self.status = action.attempt.status or 200
+        else:
+            assert action is None or isinstance(action, (Try, Wait)), action
+
+    @property
+    def trying(self) -> str:
+        assert self.machine.attempt is not None
+        return self.machine.attempt.endpoint.provider
+
+    def fails(
+        self,
+        fault: Fault = Fault.SERVER_ERROR,
+        ms: int = 100,
+        status: int | None = 500,
+        note: str = "",
+        cool_ms: int | None = None,
+    ) -> Told:
+        attempt = self.machine.attempt
+        assert attempt is not None
+        self.market.now += ms * MS
+        now = self.market.now
+        attempt.fault, attempt.ended_us, attempt.status, attempt.note = fault, now, status, note
+        self.market.router.observe(Observation(attempt.endpoint.id, "chat", now, attempt.outcome))
+        cool_us = None if cool_ms is None else now + cool_ms * MS
+        if cool_us is not None:
+            self.market.router.cool(attempt.endpoint.id, cool_us)
+        self._do(self.machine.failed(now, fault, status=status, cool_until_us=cool_us))
+        return self
+
+    def waits(self) -> Told:
+        self.market.now = self.machine.due_us
+        self._do(self.machine.clock(self.market.now, lambda endpoint, budget: budget))
+        return self
+
+    def begins(self, ms: int = 100) -> Told:
+        self.market.now += ms * MS
+        self.machine.connected(self.market.now)
+        self.machine.first_content(self.market.now)
+        return self
+
+    def answers(self, ms: int = 100) -> Told:
+        attempt = self.machine.attempt
+        assert attempt is not None
+        if attempt.first_content_us is None:
+            self.machine.connected(self.market.now)
+            self.market.now += ms * MS
+            attempt.first_content_us = self.market.now
+        else:
+            self.market.now += ms * MS
+        self.machine.end(self.market.now)
+        return self
+
+    def leaves(self, ms: int = 100) -> Told:
+        attempt = self.machine.attempt
+        self.market.now += ms * MS
+        self.machine.client_gone(self.market.now)
+        assert attempt is not None
+        attempt.ended_us = self.market.now
+        self.status = CLIENT_LEFT
+        return self
+
+    def finished(self) -> Finished:
+        log = self.machine.log
+        return Finished(
+            b"req-1",
+            "chat",
+            get_kept_ask(self.plan.ask),
+            self.stream,
+            self.machine.began_us,
+            self.market.now,
+            self.status,
+            get_kept_log(log),
+            self.plan.tell(),
+            self.plan.sights,
+            100,
+            20,
+            123_000,
+            self.code,
+            self.broken_off,
+            len(log),
+        )
+
+    def explain(self) -> Explanation:
+        return explain(self.finished())
+
+
+def find(explanation: Explanation, name: str, model: str = "m") -> Candidate:
+    """One candidate by its provider's name."""
+    [part] = [part for part in explanation.models if part.model == model]
+    [found] = [one for one in part.candidates if one.endpoint == f"{name}/{model}"]
+    return found
