@@ -24,7 +24,7 @@ from providerrank.wire.nested import decode, decode_field, get, refuse, require,
 from providerrank.wire.raw import Raw, starts_with
 
 DEFAULT_MAX_TOKENS = 8_192
-"""The least any model in use there can write (July 2026: Claude 3.5 and later, and those that offer its API)."""
+"""As much as every model in use there can write; more would be refused by some."""
 
 MIN_THINKING_TOP_P = 0.95
 """With thinking, a smaller ``top_p`` is refused, and ``top_k`` and ``temperature`` are."""

@@ -108,10 +108,17 @@ UNSUPPORTED_WORDS = (
     "not implemented",
     "not available for this model",
     "not enabled",
+    "deprecated for this model",  # Anthropic, of sampling settings
     "choice requires --",  # vLLM started without its tool parser
 )
-KEY_WORDS = ("incorrect api key", "invalid api key", "api key not valid", "api key expired")
-"""xAI and Gemini answer a wrong key with 400."""
+KEY_WORDS = (
+    "incorrect api key",
+    "invalid api key",
+    "api key not valid",
+    "api key expired",
+    "credit balance is too low",  # Anthropic
+)
+"""xAI and Gemini answer a wrong key with 400, Anthropic an empty account."""
 
 FEATURE_WORDS = (
     ("json_schema", ("response_format", "json_schema", "structured output", "guided", "json mode")),
