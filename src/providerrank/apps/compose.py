@@ -71,6 +71,7 @@ def build_settings(loaded: Loaded) -> GatewaySettings:
                 base_url=endpoint.base_url.rstrip("/"),
                 upstream_model=endpoint.model if endpoint.upstream_model is None else endpoint.upstream_model,
                 key=loaded.reveal(endpoint.key),
+                dialect=endpoint.dialect,
             )
             for endpoint in config.endpoints
         ),

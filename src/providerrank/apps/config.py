@@ -118,6 +118,7 @@ class EndpointTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: Secret | None = None
     context_window: int | None = None
     features: tuple[str, ...] | None = None
+    dialect: str | None = None
 
 
 class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -27,6 +27,7 @@ from providerrank.apps.config import (
     WeightsTable,
     show,
 )
+from providerrank.gateway.settings import UPSTREAM_DIALECTS
 from providerrank.rules.cells import FEATURES, Price
 from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import compute_expected_cost_nusd
@@ -199,6 +200,13 @@ class _Rules:
                     f"is {show(feature)}, which is no feature: {_suggest(feature, FEATURES)}; "
                     f"there are {', '.join(FEATURES)}.",
                 )
+
+        if endpoint.dialect is not None and endpoint.dialect not in UPSTREAM_DIALECTS:
+            self.say(
+                (*path, "dialect"),
+                f"is {show(endpoint.dialect)}: {_suggest(endpoint.dialect, UPSTREAM_DIALECTS)}; an endpoint speaks "
+                f"{' or '.join(UPSTREAM_DIALECTS)}.",
+            )
 
     def check_base_url(self, path: KeyPath, endpoint: EndpointTable) -> None:
         """An address the gateway can reach, without anything secret in it."""

@@ -24,6 +24,7 @@ import msgspec
 from providerrank.apps.compose import build_endpoint
 from providerrank.apps.config import EndpointTable, Loaded, show
 from providerrank.apps.doctor_client import DoctorClient, Json, Reply, Streamed, Unreachable, dig
+from providerrank.wire.messages import MESSAGES
 
 T = TypeVar("T")
 
@@ -93,7 +94,8 @@ async def examine(loaded: Loaded, timeout_s: float = TIMEOUT_S, tls: ssl.SSLCont
 
     async def one(endpoint: EndpointTable) -> Diagnosis:
         async with free:
-            client = DoctorClient(endpoint.base_url, loaded.reveal(endpoint.key), timeout_s, tls)
+            dialect = MESSAGES if endpoint.dialect == "anthropic" else None
+            client = DoctorClient(endpoint.base_url, loaded.reveal(endpoint.key), timeout_s, tls, dialect)
             try:
                 return await _Examination(endpoint, client).run()
             finally:
@@ -162,14 +164,14 @@ class _Examination:
 
     async def _ask(self, **extra: Json) -> Reply:
         """Ask for a chat completion, with the other name of the limit where the usual one is refused."""
-        reply = await self._client.post("/chat/completions", self._build(extra))
+        reply = await self._client.chat(self._build(extra))
         if reply.status == 400 and b"max_completion_tokens" in reply.body:
             self._limit = {"max_completion_tokens": TOKENS}
-            reply = await self._client.post("/chat/completions", self._build(extra))
+            reply = await self._client.chat(self._build(extra))
         return reply
 
-    def _build(self, extra: dict[str, Json]) -> Json:
-        asked = {
+    def _build(self, extra: dict[str, Json]) -> dict[str, Json]:
+        asked: dict[str, Json] = {
             "model": self._model,
             "messages": [{"role": "user", "content": "Which city is the capital of France?"}],
         }
@@ -250,9 +252,9 @@ class _Examination:
     async def _stream(self) -> None:
         """Ask for a stream: content, a reason to finish, the end of it, and usage at the end."""
         asked = self._build({"stream": True, "stream_options": {"include_usage": True}})
-        seen = await self._client.stream("/chat/completions", asked)
+        seen = await self._client.stream(asked)
         if seen.status in {400, 422} and b"stream_options" in seen.body:
-            seen = await self._client.stream("/chat/completions", self._build({"stream": True}))
+            seen = await self._client.stream(self._build({"stream": True}))
         problem = self._find_stream_problem(seen)
         if problem is not None:
             raise self._fail("stream", problem)

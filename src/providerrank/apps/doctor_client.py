@@ -6,6 +6,8 @@ It connects the way the gateway does: the system's trusted certificates, no prox
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import socket
 import ssl
 import time
@@ -16,6 +18,10 @@ from typing import TypeAlias
 
 import httpx
 import msgspec
+
+from providerrank.wire.dialect import Dialect, Reader
+from providerrank.wire.errors import Malformed
+from providerrank.wire.sse import DONE
 
 Json: TypeAlias = object
 """Decoded JSON of an endpoint: anything at all."""
@@ -64,10 +70,23 @@ class Streamed:
 class DoctorClient:
     """Asks one endpoint."""
 
-    def __init__(self, base_url: str, key: str | None, timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        key: str | None,
+        timeout_s: float,
+        tls: ssl.SSLContext | None = None,
+        dialect: Dialect | None = None,
+    ) -> None:
+        """``dialect``: what the endpoint is asked in, where it does not speak chat."""
         headers = {"User-Agent": "providerrank-doctor"}
-        if key is not None:
+        if key is not None and dialect is None:
             headers["Authorization"] = f"Bearer {key}"
+        elif key is not None:
+            headers["x-api-key"] = key
+        if dialect is not None:
+            headers.update({name.decode(): value.decode() for name, value in dialect.headers if value is not None})
+        self._dialect = dialect
         self._key = key
         self._timeout_s = timeout_s
         self._base_url = base_url.rstrip("/")
@@ -84,12 +103,23 @@ class DoctorClient:
         """Ask for a document. Raises ``Unreachable``."""
         return await self._ask("GET", path, None)
 
-    async def post(self, path: str, body: Json) -> Reply:
-        """Send JSON. Raises ``Unreachable``."""
-        return await self._ask("POST", path, body)
+    async def chat(self, body: dict[str, Json]) -> Reply:
+        """Ask for a chat completion. Raises ``Unreachable``."""
+        if self._dialect is None:
+            return await self._ask("POST", "/chat/completions", body)
+        reply = await self._ask("POST", self._dialect.path, _translate(self._dialect, body))
+        if reply.status == 200:
+            with contextlib.suppress(Malformed):
+                return dataclasses.replace(reply, body=self._dialect.to_chat_reply(reply.body))
+        return reply
 
-    async def stream(self, path: str, body: Json) -> Streamed:
-        """Send JSON and read the events that come back, to the end. Raises ``Unreachable``."""
+    async def stream(self, body: dict[str, Json]) -> Streamed:
+        """Ask for a chat completion and read the events that come back, to the end. Raises ``Unreachable``."""
+        if self._dialect is None:
+            return await self._stream("/chat/completions", body, None)
+        return await self._stream(self._dialect.path, _translate(self._dialect, body), self._dialect.make_reader())
+
+    async def _stream(self, path: str, body: Json, reader: Reader | None) -> Streamed:
         seen = Streamed()
         begun_s = time.monotonic()
         try:
@@ -100,7 +130,7 @@ class DoctorClient:
                     seen.body = await _read(response)
                     return seen
                 async for line in response.aiter_lines():
-                    _take_line(seen, line, begun_s)
+                    _take_line(seen, line, begun_s, reader)
         except (httpx.HTTPError, TimeoutError) as error:
             raise Unreachable(self._explain(error)) from None
         return seen
@@ -160,21 +190,33 @@ async def _read(response: httpx.Response) -> bytes:
     return data
 
 
-def _take_line(seen: Streamed, line: str, begun_s: float) -> None:
+def _take_line(seen: Streamed, line: str, begun_s: float, reader: Reader | None) -> None:
     """Take one line of an event stream; what is not data, or not JSON, is passed over."""
     if not line.startswith("data:"):
         return
-    data = line.removeprefix("data:").strip()
-    if data == "[DONE]":
-        seen.done = True
-        return
+    payload = line.removeprefix("data:").strip().encode()
     try:
-        event = msgspec.json.decode(data)
-    except msgspec.DecodeError:
+        chunks = [payload] if reader is None else reader.read(payload)
+    except Malformed:
         return
-    seen.events.append(event)
-    if seen.first_content_s is None and is_content(event):
-        seen.first_content_s = time.monotonic() - begun_s
+    for chunk in chunks:
+        if chunk == DONE:
+            seen.done = True
+            return
+        try:
+            event = msgspec.json.decode(chunk)
+        except msgspec.DecodeError:
+            continue
+        seen.events.append(event)
+        if seen.first_content_s is None and is_content(event):
+            seen.first_content_s = time.monotonic() - begun_s
+
+
+def _translate(dialect: Dialect, body: dict[str, Json]) -> Json:
+    """A chat request in another dialect; what it has no words for is left out, since questions can do without."""
+    assert dialect.from_chat is not None
+    fields, _ = dialect.from_chat({name: msgspec.Raw(msgspec.json.encode(value)) for name, value in body.items()})
+    return msgspec.json.decode(msgspec.json.encode(fields))
 
 
 def is_content(event: Json) -> bool:

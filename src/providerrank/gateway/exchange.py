@@ -34,18 +34,22 @@ from providerrank.rules.attempts import (
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.finished import CLIENT_LEFT, Finished, get_kept_ask, get_kept_log
 from providerrank.rules.observation import Observation, Outcome
-from providerrank.wire.answer import Usage, read_reply
+from providerrank.wire.answer import Usage
+from providerrank.wire.dialect import CannotSay
 from providerrank.wire.errors import Malformed
-from providerrank.wire.intake import BYTES_PER_TOKEN, Intake
+from providerrank.wire.intake import BYTES_PER_TOKEN, CHAT_API, Intake
 from providerrank.wire.refusal import read_error, write_error
 from providerrank.wire.retry_after import read_retry_after_us
-from providerrank.wire.sse import write_event
+from providerrank.wire.whole import read_whole
 
 if TYPE_CHECKING:
     from providerrank.gateway.server import Gateway
     from providerrank.rules.router import Plan
 
 log = logging.getLogger(__name__)
+
+NO_SUCH_API = frozenset({404, 405, 501})
+"""What an endpoint without a chat API may say to a chat request."""
 
 ERROR_BODY_US = 1_000_000
 """An error's body that takes longer than this is not waited for."""
@@ -83,6 +87,8 @@ class Exchange:
     code = ""
     input_tokens = output_tokens = cost_nusd = 0
     """Of the answer that the client has."""
+    native_lines = b""
+    """Header lines that are part of the API the client speaks, for endpoints that speak it too."""
     endpoint_header = b""
     held_status = 502
     held_body = b""
@@ -166,13 +172,7 @@ class Exchange:
             self._drop_live(gateway.now_us())
         except Exception:
             log.exception("accounting crashed")
-        self.status, self.code = 500, "internal_error"
-        body = write_error(500, "the gateway failed on this request", code=self.code)
-        if self._streaming:
-            self._client.end_stream(self, write_event(body))
-        else:
-            self._client.send_answer(self, 500, body)
-        self.gateway.close_exchange(self)
+        self._send_error(500, "the gateway failed on this request", "internal_error")
 
     def _drop_live(self, now: int) -> None:
         """Whatever is under way is of no use any more, which says nothing of its endpoint."""
@@ -236,7 +236,7 @@ class Exchange:
         """A whole body with status 200, to a request that was not streamed."""
         body = leg.body[0] if len(leg.body) == 1 else b"".join(leg.body)
         try:
-            reply = read_reply(body)
+            reply, body = read_whole(self._intake, leg.dialect, body)
         except Malformed as error:
             self.failed(leg, now, Fault.MALFORMED, detail=str(error), note=error.note)
             return
@@ -259,6 +259,11 @@ class Exchange:
         leg.error_since_us = None
         body = b"".join(leg.body)
         status = leg.status
+        if status in NO_SUCH_API and self._intake.is_chat and leg.dialect is None and leg.target.turn():
+            # The same attempt, in the words it understands: nobody is to blame.
+            self._leg = Leg(self, leg.attempt, leg.target)
+            self._call_endpoint(self._leg)
+            return
         reading = read_error(status, body)
         endpoint_id = leg.attempt.endpoint.id
         cool_until = None
@@ -266,7 +271,11 @@ class Exchange:
             cool_until = now + max(read_retry_after_us(leg.headers, now) or DEFAULT_COOL_US, MIN_COOL_US)
             self.gateway.router.cool(endpoint_id, cool_until)
         if TABLE[reading.fault].to_client and self.held_status != 200:
-            self.held_status, self.held_body = status, self.gateway.redact(endpoint_id, body)
+            body = self.gateway.redact(endpoint_id, body)
+            if leg.dialect is not self._intake.dialect:
+                message = self.gateway.redact(endpoint_id, reading.message.encode()).decode()
+                body = self._write_error(status, message, reading.code or None, reading.param)
+            self.held_status, self.held_body = status, body
         self.failed(
             leg,
             now,
@@ -395,7 +404,7 @@ class Exchange:
             self._client.send_answer(self, self.held_status, self.held_body)
             self.gateway.close_exchange(self)
         elif isinstance(action, Fail):
-            self._fail(action)
+            self._send_error(action.status, action.message, action.code, action.retry_after_us)
         else:
             assert isinstance(action, (RelayAction, Finish, Wait))
 
@@ -404,33 +413,62 @@ class Exchange:
         gateway = self.gateway
         attempt, target = leg.attempt, leg.target
         upstream_model = target.upstream.upstream_model
-        relay = self._relay
-        if relay is None:
-            body = self._intake.body(upstream_model)
-        else:
-            if attempt.resuming:
-                gateway.stats.continuations += 1
-            elif relay.delivered_content:
-                # Nothing of it reached the client: the next answer starts afresh.
-                relay = self._relay = Relay(self._intake)
-            body = relay.begin_attempt(attempt.endpoint, upstream_model)
-            leg.relay = relay
-        data = target.write_request(self._intake.api, self._extra, body, relay is not None)
+        intake, relay = self._intake, self._relay
+        dialect = None
+        if intake.dialect is not None or target.speaks_only is not None:
+            dialect = target.get_dialect(intake.api)
+        try:
+            if relay is None:
+                body = intake.body(upstream_model, dialect)
+            else:
+                if attempt.resuming:
+                    gateway.stats.continuations += 1
+                elif relay.delivered_content:
+                    # Nothing of it reached the client: the next answer starts afresh.
+                    relay = self._relay = Relay(intake)
+                body = relay.begin_attempt(attempt.endpoint, upstream_model, dialect)
+                leg.relay, dialect = relay, relay.dialect
+        except CannotSay as error:
+            self._cannot_say(leg, error)
+            return
+        leg.dialect = dialect
+        api, lines = intake.api, self._extra
+        if dialect is not None:
+            api = dialect.api
+            lines += self.native_lines if dialect is intake.dialect else dialect.write_headers({})
+        elif intake.dialect is not None:
+            api = CHAT_API
+        data = target.write_request(api, lines, body, relay is not None)
         leg.call = call = Call(gateway.pool, target, data, leg)
         if self._paused:
             call.pause()
         if call.start():
             self._machine.connected(attempt.started_us)
 
-    def _fail(self, action: Fail) -> None:
-        self.status, self.code = action.status, action.code
-        body = write_error(action.status, action.message, code=action.code)
-        if self._streaming:
+    def _cannot_say(self, leg: Leg, error: CannotSay) -> None:
+        """The endpoint speaks only an API that has no words for this request."""
+        message = f"{leg.attempt.endpoint.id}: {error}"
+        if self.held_status != 200:
+            self.held_status, self.held_body = 400, self._write_error(400, message, "unsupported_parameter")
+        self.failed(leg, self.gateway.now_us(), Fault.UNSUPPORTED, detail=str(error))
+
+    def _send_error(self, status: int, message: str, code: str, retry_after_us: int | None = None) -> None:
+        """Tell the client that it is over, and let it be over."""
+        self.status, self.code = status, code
+        body = self._write_error(status, message, code)
+        relay = self._relay
+        if self._streaming and relay is not None:
             # Bytes were delivered: an explicit error event and no [DONE], so that nobody takes the answer for whole.
-            self._client.end_stream(self, write_event(body))
+            self._client.end_stream(self, relay.write_error(body, message, code))
         else:
-            self._client.send_answer(self, action.status, body, action.retry_after_us)
+            self._client.send_answer(self, status, body, retry_after_us)
         self.gateway.close_exchange(self)
+
+    def _write_error(self, status: int, message: str, code: str | None, param: str | None = None) -> bytes:
+        """An error in the API the client speaks."""
+        dialect = self._intake.dialect
+        write = write_error if dialect is None else dialect.write_error
+        return write(status, message, code=code, param=param)
 
     # ---- accounts ------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from providerrank.gateway.relay import Relay, is_event_stream, is_json
 from providerrank.rules.attempts import Attempt, Fault
+from providerrank.wire.dialect import Dialect
 
 if TYPE_CHECKING:
     from providerrank.gateway.exchange import Exchange
@@ -33,6 +34,8 @@ class Leg:
     """Runs until a call that is to begin after a pause begins."""
     relay: Relay | None = None
     """Of a streamed answer; set when the call begins."""
+    dialect: Dialect | None = None
+    """What the endpoint was asked in; None: chat, or the client's own older API."""
     status = 0
     headers: Mapping[bytes, bytes] = MappingProxyType({})
     """Of an answer with another status than 200."""

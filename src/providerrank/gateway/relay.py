@@ -3,6 +3,9 @@
 Events are held until the first that carries content: until then another endpoint can take over without
 a trace. From then on each event leaves in the read that brought it. An answer counts as whole when a
 finish reason was seen; an endpoint that then forgets ``[DONE]`` or the usage has them supplied.
+
+Everything is judged as chat. An endpoint's other dialect is read into chat chunks first; a client's other shape is
+written from them. Where both speak the same one its events pass as they came, and the chunks only judge them.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from providerrank.wire.answer import (
     show,
     write_usage_event,
 )
+from providerrank.wire.dialect import Dialect, Reader, Writer
 from providerrank.wire.errors import Malformed
 from providerrank.wire.intake import BYTES_PER_TOKEN, Intake
-from providerrank.wire.sse import DONE, EventReader, EventTooLong, write_event
+from providerrank.wire.sse import DONE, EventReader, EventTooLong, write_event, write_named_event
 
 
 class Seen(enum.Enum):
@@ -62,16 +66,20 @@ class Relay:
         "_first_id",
         "_held",
         "_intake",
+        "_is_native",
         "_last",
         "_prefilled_bytes",
         "_prefilled_tokens",
         "_reader",
         "_reasoning",
         "_rewriting",
+        "_source",
+        "_writer",
         "_wrote_usage",
         "bad_events",
         "content_events",
         "delivered_content",
+        "dialect",
         "finished",
         "sealed",
         "usage",
@@ -79,6 +87,12 @@ class Relay:
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
+        self._writer = None if intake.dialect is None else intake.dialect.make_writer(intake.model, intake.native)
+        self._source: Reader | None = None
+        self._is_native = False
+        """The live attempt's events are of the client's own API: they pass as they came."""
+        self.dialect: Dialect | None = None
+        """What the live attempt was asked in."""
         self._reader = EventReader()
         self._held: list[bytes] = []
         self._content = Channel()
@@ -124,8 +138,11 @@ class Relay:
         """Whether the answer is text that claims to be all of it: not cut by a limit, no refusal, no tool call."""
         return self._finish == "stop" and not self.sealed
 
-    def begin_attempt(self, endpoint: Endpoint, upstream_model: str) -> bytes:
-        """The body to send to ``endpoint``: the request, or what continues the answer delivered so far."""
+    def begin_attempt(self, endpoint: Endpoint, upstream_model: str, dialect: Dialect | None = None) -> bytes:
+        """The body to send to ``endpoint``: the request, or what continues the answer delivered so far.
+
+        ``dialect`` is what it speaks to this client's requests. Raises CannotSay.
+        """
         self._reader = EventReader()
         self.bad_events = 0
         self.usage = None
@@ -136,7 +153,8 @@ class Relay:
         self._held.clear()
         intake = self._intake
         if not self.delivered_content:
-            return intake.body(upstream_model)
+            self._speak(dialect)
+            return intake.body(upstream_model, dialect)
         self._rewriting = True
         if (
             "prefill" in endpoint.features
@@ -144,11 +162,14 @@ class Relay:
             and not self._reasoning.text
             and not intake.is_constrained
         ):
+            if dialect is not None and dialect.from_chat is None:
+                dialect = None  # it speaks chat too
             try:
-                body = intake.continuation(upstream_model, self._content.text)
+                body = intake.continuation(upstream_model, self._content.text, dialect)
             except ValueError:  # a prompt of token ids or a list of prompts: nothing to append text to
                 pass
             else:
+                self._speak(dialect)
                 self._echo = Echo(self._content.text)
                 self._prefilled_bytes, self._prefilled_tokens = self.output_text_bytes, self._count_tokens()
                 self._content.resume()
@@ -157,7 +178,13 @@ class Relay:
         self._echo = None
         self._content.restart()
         self._reasoning.restart()
-        return intake.body(upstream_model)
+        self._speak(dialect)
+        return intake.body(upstream_model, dialect)
+
+    def _speak(self, dialect: Dialect | None) -> None:
+        self.dialect = dialect
+        self._source = None if dialect is None else dialect.make_reader()
+        self._is_native = dialect is not None and dialect is self._intake.dialect and not self._rewriting
 
     def feed(self, data: bytes) -> Seen:
         """Take bytes of the live attempt's body. Raises Broken."""
@@ -165,12 +192,14 @@ class Relay:
             payloads = self._reader.feed(data)
         except EventTooLong as error:
             raise Broken(str(error)) from None
-        return self._take(payloads)
+        return self._take(payloads) if self._source is None else self._read(self._source, payloads)
 
     def close(self) -> Seen:
         """The live attempt's body ended. Raises Broken where the answer is not whole."""
         last = self._reader.close()
-        seen = self._take([last]) if last is not None else Seen.NOTHING
+        seen = Seen.NOTHING
+        if last is not None:
+            seen = self._take([last]) if self._source is None else self._read(self._source, [last])
         if not self.is_whole:
             raise Broken("the stream ended without a finish reason")
         return seen
@@ -178,30 +207,78 @@ class Relay:
     def take_output(self) -> bytes:
         """Everything that may go to the client now, as event-stream bytes."""
         held = self._held
-        if len(held) == 1:
+        if self._writer is not None:
+            out = self._write(self._writer)
+        elif len(held) == 1:
             out = b"data: " + held[0] + b"\n\n"
         else:
             out = b"".join([b"data: " + payload + b"\n\n" for payload in held])
         held.clear()
         return out
 
+    def _write(self, writer: Writer) -> bytes:
+        """What was held, in the client's own API."""
+        if not self._is_native:
+            return b"".join([writer.write(payload) for payload in self._held])
+        parts = []
+        for payload in self._held:
+            writer.note(payload)
+            parts.append(write_named_event(payload))
+        return b"".join(parts)
+
     def write_end(self) -> bytes:
         """What ends the client's stream: the usage it asked for, where the endpoint did not send it, and ``[DONE]``."""
+        if self._writer is not None:
+            return self._writer.end(*self._count_usage())
         end = write_event(DONE)
         if self._intake.wants_usage and not self._wrote_usage:
-            used = self.usage or Usage()
-            prompt = self._intake.input_tokens if used.prompt_tokens is None else used.prompt_tokens
-            completion = self._count_tokens() if used.completion_tokens is None else used.completion_tokens
-            if used.prompt_tokens is not None:
-                prompt = max(0, prompt - self._prefilled_tokens)
-            if used.completion_tokens is not None:
-                completion += self._prefilled_tokens
-            end = write_event(write_usage_event(self._last, prompt, completion)) + end
+            end = write_event(write_usage_event(self._last, *self._count_usage())) + end
         return end
+
+    def write_error(self, body: bytes, message: str, code: str) -> bytes:
+        """What ends a stream that can not go on: an explicit error event, in the client's own API."""
+        return write_event(body) if self._writer is None else self._writer.error(message, code)
+
+    def _count_usage(self) -> tuple[int, int]:
+        """Prompt and completion tokens of the answer as the client has it, over all attempts."""
+        used = self.usage or Usage()
+        prompt = self._intake.input_tokens if used.prompt_tokens is None else used.prompt_tokens
+        completion = self._count_tokens() if used.completion_tokens is None else used.completion_tokens
+        if used.prompt_tokens is not None:
+            prompt = max(0, prompt - self._prefilled_tokens)
+        if used.completion_tokens is not None:
+            completion += self._prefilled_tokens
+        return prompt, completion
 
     def _count_tokens(self) -> int:
         """Tokens delivered so far, as well as can be told from outside: most endpoints send one an event."""
         return max(self.content_events, self.output_text_bytes // BYTES_PER_TOKEN)
+
+    def _read(self, source: Reader, payloads: list[bytes]) -> Seen:
+        """Events of another dialect: judged as the chat chunks they mean."""
+        seen = Seen.NOTHING
+        held = self._held
+        for payload in payloads:
+            try:
+                chunks = source.read(payload)
+            except Malformed:
+                self.bad_events += 1
+                continue
+            before = len(held)
+            try:
+                said = self._take(chunks)
+            except Broken:
+                if self._is_native:
+                    del held[before:]
+                raise
+            if self._is_native:
+                del held[before:]
+                held.append(payload)
+            if said is Seen.DONE:
+                return said
+            if said is not Seen.NOTHING:
+                seen = said
+        return seen
 
     def _take(self, payloads: list[bytes]) -> Seen:
         seen = Seen.NOTHING

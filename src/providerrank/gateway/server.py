@@ -30,7 +30,7 @@ from providerrank.rules.attempts import Attempt, Timing
 from providerrank.rules.finished import Finished, get_cut_ask
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.router import Router
-from providerrank.wire.apis import PATHS, read_any
+from providerrank.wire.apis import DIALECTS, PATHS, read_any
 from providerrank.wire.errors import BadRequest
 from providerrank.wire.http1 import Request, clean_value
 from providerrank.wire.refusal import write_error
@@ -202,33 +202,37 @@ class Gateway:
             extra = b"x-request-id: %b\r\n" % request_id
         try:
             intake = read_any(api, request.body)
-            if task is not None:
-                intake.task = task
-            ask = Ask(
-                intake.model,
-                intake.models,
-                intake.task,
-                tier,
-                session,
-                intake.features,
-                intake.input_tokens,
-                intake.output_tokens,
-                intake.preferences,
-            )
         except BadRequest as error:
             if self._watchers:
                 self._tell_refused(request_id, api, error.status, error.code or "invalid_request")
             self._reply_error(client, request_id, api, error.status, str(error), error.code, error.param)
             return
+        if task is not None:
+            intake.task = task
+        ask = Ask(
+            intake.model,
+            intake.models,
+            intake.task,
+            tier,
+            session,
+            intake.features,
+            intake.input_tokens,
+            intake.output_tokens,
+            intake.preferences,
+        )
         try:
             plan = self.router.plan(ask, now)
         except RoutingError as error:
-            refusal = _get_refusal(error)
+            status, message, code, param = _get_refusal(error)
+            if intake.lost and not intake.may_lose:
+                message += _explain_lost(api, intake.lost)
             if self._watchers:
-                self._tell_refused(request_id, api, refusal[0], refusal[2], get_cut_ask(ask), error)
-            self._reply_error(client, request_id, api, *refusal)
+                self._tell_refused(request_id, api, status, code, get_cut_ask(ask), error)
+            self._reply_error(client, request_id, api, status, message, code, param)
             return
         exchange = Exchange(self, client, intake, plan, request_id, session, extra)
+        if intake.dialect is not None:
+            exchange.native_lines = intake.dialect.write_headers(headers)
         self._exchanges.add(exchange)
         if self._ticker is None:
             self._ticker = self.loop.call_later(TICK_S, self._tick)
@@ -331,7 +335,9 @@ class Gateway:
             headers.append((b"Retry-After", b"1"))
         elif status == 405:
             headers.append((b"Allow", allow))
-        client.send_simple(status, write_error(status, message, code=code, param=param), headers)
+        dialect = DIALECTS.get(api)
+        write = write_error if dialect is None else dialect.write_error
+        client.send_simple(status, write(status, message, code=code, param=param), headers)
 
     def _tell_refused(
         self,
@@ -357,10 +363,10 @@ class Gateway:
                 watcher(finished)
 
     def _list_models(self) -> bytes:
-        data = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "providerrank"} for name in self.router.models()
-        ]
-        return _encoder.encode({"object": "list", "data": data})
+        names = self.router.models()
+        ends = {"first_id": names[0], "last_id": names[-1]} if names else {"first_id": None, "last_id": None}
+        data = [_describe_model(name) for name in names]
+        return _encoder.encode({"object": "list", "data": data, "has_more": False, **ends})
 
     # ---- for exchanges -------------------------------------------------------------------------------------------
 
@@ -468,8 +474,16 @@ class Gateway:
 
 
 def _describe_model(name: str) -> dict[str, object]:
-    """A model in OpenAI's shape."""
-    return {"id": name, "object": "model", "created": 0, "owned_by": "providerrank"}
+    """A model in OpenAI's shape, and in Anthropic's: neither's clients mind the other's fields."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "providerrank",
+        "type": "model",
+        "display_name": name,
+        "created_at": "1970-01-01T00:00:00Z",
+    }
 
 
 def _get_text(headers: dict[bytes, bytes], name: bytes) -> str | None:
@@ -484,6 +498,14 @@ def _get_refusal(error: RoutingError) -> tuple[int, str, str, str | None]:
     if isinstance(error, EmptyPool):
         return 400, str(error), "no_endpoint_fits", "model"
     return 400, str(error), "invalid_value", None
+
+
+def _explain_lost(api: str, lost: tuple[str, ...]) -> str:
+    """What to do about a request that only endpoints of its own API can serve."""
+    return (
+        f" Only endpoints with the feature {api!r} can take {', '.join(lost)}: leave that out, "
+        'or send "provider": {"require_parameters": false} to have it dropped.'
+    )
 
 
 def _is_loopback_origin(origin: bytes) -> bool:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from providerrank.rules.cells import Endpoint
 
+UPSTREAM_DIALECTS = ("openai", "anthropic")
+"""What an endpoint may be said to speak; the second means: nothing else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
@@ -15,6 +18,8 @@ class Upstream:
     base_url: str
     upstream_model: str
     key: str | None = field(default=None, repr=False)
+    dialect: str | None = None
+    """One of ``UPSTREAM_DIALECTS``. None: OpenAI's, unless it turns out to know only the other."""
 
 
 @dataclass(frozen=True, slots=True)

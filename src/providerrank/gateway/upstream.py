@@ -20,9 +20,14 @@ from providerrank.gateway.pace import Pace
 from providerrank.gateway.settings import Limits, Upstream
 from providerrank.gateway.stats import EndpointStats
 from providerrank.rules.attempts import Fault
-from providerrank.wire.apis import UPSTREAM_PATHS
+from providerrank.wire.apis import DIALECTS, UPSTREAM_PATHS
+from providerrank.wire.dialect import Dialect
 from providerrank.wire.errors import BadHttp
 from providerrank.wire.http1 import ResponseReader
+from providerrank.wire.messages import MESSAGES
+
+STRICT_HOST = "anthropic.com"
+"""Takes a key in its own header or as a bearer token, not both; those who speak its API read one or the other."""
 
 LINGER_S = 1.0
 """How long the end of an HTTP message may take after the API's own end of stream."""
@@ -53,7 +58,21 @@ class Sink(Protocol):
 class Target:
     """Where calls to one endpoint go, with everything about them that never changes."""
 
-    __slots__ = ("_heads", "header", "host", "idle", "pace", "port", "server_name", "stats", "tls", "upstream")
+    __slots__ = (
+        "_common",
+        "_heads",
+        "_path",
+        "header",
+        "host",
+        "idle",
+        "pace",
+        "port",
+        "server_name",
+        "speaks_only",
+        "stats",
+        "tls",
+        "upstream",
+    )
 
     def __init__(self, upstream: Upstream, stats: EndpointStats) -> None:
         parts = urlsplit(upstream.base_url)
@@ -70,22 +89,43 @@ class Target:
         host = f"[{self.host}]" if ":" in self.host else self.host
         if parts.port is not None:
             host = f"{host}:{parts.port}"
-        lines = [f"Host: {host}", "User-Agent: providerrank", "Content-Type: application/json"]
-        if upstream.key is not None:
-            lines.append(f"Authorization: Bearer {upstream.key}")
-        common = "\r\n".join(lines)
-        self._heads = {
-            (api, stream): (
-                f"POST {parts.path.rstrip('/')}{path} HTTP/1.1\r\n{common}\r\n"
-                f"Accept: {'text/event-stream' if stream else 'application/json'}\r\n"
-            ).encode("latin-1")
-            for api, path in UPSTREAM_PATHS.items()
-            for stream in (False, True)
-        }
+        self._common = f"Host: {host}\r\nUser-Agent: providerrank\r\nContent-Type: application/json\r\n"
+        self._path = parts.path.rstrip("/")
+        self._heads: dict[tuple[str, bool], bytes] = {}
+        self.speaks_only: Dialect | None = MESSAGES if upstream.dialect == "anthropic" else None
+        """It knows this API and no other."""
+
+    def get_dialect(self, api: str) -> Dialect | None:
+        """What it is asked in when the client speaks ``api``; None: the same, or chat."""
+        if self.speaks_only is not None:
+            return self.speaks_only
+        dialect = DIALECTS.get(api)
+        return dialect if dialect is not None and api in self.upstream.endpoint.features else None
+
+    def turn(self) -> bool:
+        """It has no chat API: whether it is to be asked in another one from now on, since it is said to speak one."""
+        upstream = self.upstream
+        if self.speaks_only is None and upstream.dialect is None and MESSAGES.api in upstream.endpoint.features:
+            self.speaks_only = MESSAGES
+            return True
+        return False
 
     def write_request(self, api: str, extra: bytes, body: bytes, stream: bool) -> bytes:
         """A whole request. ``extra`` is header lines, each ending in CRLF."""
-        return b"%b%bContent-Length: %d\r\n\r\n%b" % (self._heads[api, stream], extra, len(body), body)
+        head = self._heads.get((api, stream)) or self._write_head(api, stream)
+        return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, extra, len(body), body)
+
+    def _write_head(self, api: str, stream: bool) -> bytes:
+        lines = f"POST {self._path}{UPSTREAM_PATHS[api]} HTTP/1.1\r\n{self._common}"
+        key = self.upstream.key
+        if key is not None:
+            if api == MESSAGES.api:
+                lines += f"x-api-key: {key}\r\n"
+            if api != MESSAGES.api or not self.host.endswith(STRICT_HOST):
+                lines += f"Authorization: Bearer {key}\r\n"
+        lines += f"Accept: {'text/event-stream' if stream else 'application/json'}\r\n"
+        head = self._heads[api, stream] = lines.encode("latin-1")
+        return head
 
 
 class Call:

@@ -15,11 +15,12 @@ that parameters may be dropped (``provider.require_parameters`` is false).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from providerrank.wire.errors import WireError
+from providerrank.wire.http1 import clean_value
 from providerrank.wire.raw import Raw
 
 Fields = dict[str, Raw]
@@ -76,14 +77,25 @@ class Dialect:
     path: str
     """After an endpoint's ``base_url``."""
     to_chat: Callable[[Fields], tuple[Fields, Lost]]
-    from_chat_reply: Callable[[bytes, str], bytes]
+    from_chat_reply: Callable[[bytes, str, Fields], bytes]
+    """Of an answer, the model's name as the client gave it, and the client's request."""
     to_chat_reply: Callable[[bytes], bytes]
-    make_writer: Callable[[str], Writer]
+    make_writer: Callable[[str, Fields], Writer]
+    """Likewise."""
     make_reader: Callable[[], Reader]
     write_error: WriteError
     from_chat: Callable[[Fields], tuple[Fields, Lost]] | None = None
     """None: an endpoint that speaks it speaks chat too, and is asked in chat whenever the client is not native."""
-    headers: tuple[str, ...] = ()
-    """Header lines its endpoints expect beside the usual ones."""
-    client_headers: tuple[bytes, ...] = ()
-    """Names of a client's headers that are part of the API: passed on where the endpoint speaks it too."""
+    headers: tuple[tuple[bytes, bytes | None], ...] = ()
+    """Headers that are part of the API (lower case), with what an endpoint is sent where the client said nothing."""
+
+    def write_headers(self, given: Mapping[bytes, bytes]) -> bytes:
+        """The header lines of a request to an endpoint that speaks it; ``given`` by a client that does too."""
+        lines = b""
+        for name, usual in self.headers:
+            value = clean_value(given[name], 1024) if name in given else None
+            if value is None:
+                value = usual
+            if value is not None:
+                lines += b"%b: %b\r\n" % (name, value)
+        return lines

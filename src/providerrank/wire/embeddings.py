@@ -15,11 +15,10 @@ import msgspec
 from providerrank.wire.answer import Usage
 from providerrank.wire.errors import BadRequest, Malformed
 from providerrank.wire.fields import read_fields, typed
-from providerrank.wire.intake import BYTES_PER_TOKEN, Intake
+from providerrank.wire.intake import BYTES_PER_TOKEN, EMBEDDINGS_API, Intake
 from providerrank.wire.preferences import ProviderObject, read_preferences
 from providerrank.wire.raw import Raw, is_null_or, is_present, shorten, starts_with
 
-EMBEDDINGS_API = "embeddings"
 EMBEDDINGS_PATH = "/embeddings"
 FEATURES = frozenset({"embeddings"})
 TASK = "embeddings"

@@ -11,6 +11,7 @@ from providerrank.wire.raw import Raw, is_null_or, starts_with
 
 CHAT_API = "chat"
 TEXT_API = "completions"
+EMBEDDINGS_API = "embeddings"
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _str = msgspec.json.Decoder(str)
@@ -69,6 +70,11 @@ class Intake:
         self.model = model
         self.input_tokens = input_tokens
 
+    @property
+    def is_chat(self) -> bool:
+        """It can be put to an endpoint as a chat request."""
+        return self.api not in (TEXT_API, EMBEDDINGS_API)
+
     def body(self, upstream_model: str, dialect: Dialect | None = None) -> bytes:
         """The request for an endpoint that calls the model ``upstream_model`` and speaks ``dialect`` (None: OpenAI's).
 
@@ -88,8 +94,8 @@ class Intake:
     def _write(self, fields: Fields, dialect: Dialect | None) -> bytes:
         if dialect is None:
             return _encoder.encode(fields)
-        if dialect.from_chat is None:
-            raise CannotSay(dialect.api, ("chat",))
+        if dialect.from_chat is None or not self.is_chat:
+            raise CannotSay(dialect.api, (f"a request to the {self.api} API",))
         fields, lost = dialect.from_chat(fields)
         if lost and not self.may_lose:
             raise CannotSay(dialect.api, lost)

@@ -1,13 +1,17 @@
 """Server-sent events, incrementally: bytes in, whole events out.
 
 The rules are those of the HTML standard's event stream (lines end in LF, CRLF or CR; a blank line ends
-an event; a line that starts with a colon is a comment; several ``data`` lines are joined by LF), for
+an event; a line that starts with a colon is a comment; several ``data`` lines are one payload), for
 the fields that language-model APIs use: ``data`` and ``event``. ``id`` and ``retry`` carry nothing there.
 
 The common case, one or more whole ``data: {...}`` events in one read, costs one ``split``.
 """
 
 from __future__ import annotations
+
+import re
+
+import msgspec
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """An event longer than this is not a token of an answer; it is somebody filling our memory."""
@@ -82,13 +86,32 @@ def read_block(block: bytes) -> bytes | None:
         name, _, value = line.partition(b":")
         if name == b"data":
             lines.append(value[1:] if value[:1] == b" " else value)
-    return b"\n".join(lines) if lines else None
+    # The standard joins lines by LF. Payloads are JSON, where a space says the same, and passes on in one line.
+    return b" ".join(lines) if lines else None
 
 
 def write_event(payload: bytes) -> bytes:
     """One event whose data is ``payload`` (which holds no line end)."""
     return b"data: " + payload + b"\n\n"
 
+
+def write_named_event(payload: bytes) -> bytes:
+    """One event named by the ``type`` in its JSON payload, as the newer APIs have it; unnamed where that is no name."""
+    try:
+        name = _typed.decode(payload).type.encode()
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        name = b""
+    if not _NAME.fullmatch(name):
+        return write_event(payload)
+    return b"event: %b\ndata: %b\n\n" % (name, payload)
+
+
+class _Typed(msgspec.Struct):
+    type: str
+
+
+_typed = msgspec.json.Decoder(_Typed)
+_NAME = re.compile(rb"[A-Za-z0-9_.-]+")
 
 DONE = b"[DONE]"
 """The payload that ends an OpenAI stream."""

@@ -88,7 +88,7 @@ class Client:
                 self.ids.add(read["id"])
             if read.get("usage"):
                 self.usages.append(read["usage"])
-            for choice in read["choices"]:
+            for choice in read.get("choices") or ():
                 delta = choice.get("delta") or {}
                 self.content += delta.get("content") or ""
                 self.reasoning += delta.get("reasoning_content") or delta.get("reasoning") or ""

@@ -164,7 +164,10 @@ def test_a_refusal_comes_before_every_other_way_to_end() -> None:
 
 def test_the_dialect_is_where_anthropic_has_it() -> None:
     assert (MESSAGES.api, MESSAGES.path) == ("messages", "/messages")
-    assert MESSAGES.headers == ("anthropic-version: 2023-06-01",)
+    assert MESSAGES.write_headers({}) == b"anthropic-version: 2023-06-01\r\n"
+    assert MESSAGES.write_headers({b"anthropic-beta": b"x-1", b"anthropic-version": b"v\x00"}) == (
+        b"anthropic-version: 2023-06-01\r\nanthropic-beta: x-1\r\n"
+    )
     assert MESSAGES.from_chat is from_chat
-    assert isinstance(MESSAGES.make_writer("m"), Writer)
+    assert isinstance(MESSAGES.make_writer("m", {}), Writer)
     assert isinstance(MESSAGES.make_reader(), Reader)

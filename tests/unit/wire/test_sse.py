@@ -56,7 +56,7 @@ def test_what_is_written_is_read_back() -> None:
 
 
 def test_a_block_of_lines_is_its_data() -> None:
-    assert read_block(b"event: x\ndata:one\ndata: two\nid: 3") == b"one\ntwo"
+    assert read_block(b"event: x\ndata:one\ndata: two\nid: 3") == b"one two"
     assert read_block(b"id: 3\nretry: 10") is None
 
 
