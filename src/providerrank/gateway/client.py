@@ -305,12 +305,13 @@ class ClientConnection(asyncio.Protocol):
         self._gateway.stats.count_request(exchange.api, status)
         if status == 200:
             self._write(
-                b"%b%bx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%bContent-Length: %d\r\n\r\n%b"
+                b"%b%bx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%b%bContent-Length: %d\r\n\r\n%b"
                 % (
                     _JSON_HEAD,
                     exchange.endpoint_header,
                     len(exchange.attempts),
                     exchange.request_id,
+                    exchange.more_lines,
                     b"" if self._keep_alive else _CLOSE,
                     len(body),
                     body,
@@ -322,6 +323,9 @@ class ClientConnection(asyncio.Protocol):
         if exchange.endpoint_header:
             name, _, value = exchange.endpoint_header.rstrip().partition(b": ")
             headers.append((name, value))
+        if exchange.more_lines:
+            name, _, value = exchange.more_lines.rstrip().partition(b": ")
+            headers.append((name, value))
         if retry_after_us is not None:
             headers.append((b"Retry-After", b"%d" % max(1, -(-retry_after_us // 1_000_000))))
         self.send_simple(status, body, headers)
@@ -331,13 +335,14 @@ class ClientConnection(asyncio.Protocol):
         if not self._chunked:
             self._keep_alive = False  # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
         self._write(
-            b"%b%b%bx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%b\r\n%b"
+            b"%b%b%bx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%b%b\r\n%b"
             % (
                 _STREAM_HEAD,
                 _CHUNKED if self._chunked else b"",
                 exchange.endpoint_header,
                 len(exchange.attempts),
                 exchange.request_id,
+                exchange.more_lines,
                 b"" if self._keep_alive else _CLOSE,
                 write_chunk(data) if self._chunked else data,
             )

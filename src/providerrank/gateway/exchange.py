@@ -89,6 +89,8 @@ class Exchange:
     """Of the answer that the client has."""
     native_lines = b""
     """Header lines that are part of the API the client speaks, for endpoints that speak it too."""
+    more_lines = b""
+    """Header lines of the answer that only some APIs' clients look for."""
     endpoint_header = b""
     held_status = 502
     held_body = b""

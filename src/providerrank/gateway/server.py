@@ -233,6 +233,8 @@ class Gateway:
         exchange = Exchange(self, client, intake, plan, request_id, session, extra)
         if intake.dialect is not None:
             exchange.native_lines = intake.dialect.write_headers(headers)
+            if intake.dialect.id_header is not None:
+                exchange.more_lines = b"%b: %b\r\n" % (intake.dialect.id_header, request_id)
         self._exchanges.add(exchange)
         if self._ticker is None:
             self._ticker = self.loop.call_later(TICK_S, self._tick)
@@ -337,6 +339,8 @@ class Gateway:
             headers.append((b"Allow", allow))
         dialect = DIALECTS.get(api)
         write = write_error if dialect is None else dialect.write_error
+        if dialect is not None and dialect.id_header is not None:
+            headers.append((dialect.id_header, request_id))
         client.send_simple(status, write(status, message, code=code, param=param), headers)
 
     def _tell_refused(

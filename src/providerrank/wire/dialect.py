@@ -89,6 +89,9 @@ class Dialect:
     headers: tuple[tuple[bytes, bytes | None], ...] = ()
     """Headers that are part of the API (lower case), with what an endpoint is sent where the client said nothing."""
 
+    id_header: bytes | None = None
+    """Where its clients look for a request's id, beside ``x-request-id``."""
+
     def write_headers(self, given: Mapping[bytes, bytes]) -> bytes:
         """The header lines of a request to an endpoint that speaks it; ``given`` by a client that does too."""
         lines = b""

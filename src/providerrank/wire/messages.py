@@ -37,5 +37,6 @@ MESSAGES = Dialect(
     make_reader=Reader,
     write_error=write_error,
     from_chat=from_chat,
+    id_header=b"request-id",
     headers=((b"anthropic-version", VERSION), (b"anthropic-beta", None)),
 )
