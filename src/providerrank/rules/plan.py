@@ -180,7 +180,7 @@ class Plan:
         """Count an endpoint that was waited for as tried."""
         for standing in self._stages[self._at].board.members:
             state = standing.state
-            if state.endpoint is endpoint and state not in self._tried:
+            if state.id == endpoint.id and state not in self._tried:
                 self._tried.append(state)
 
     def advance(self, now_us: int) -> bool:

@@ -28,6 +28,7 @@ from providerrank.rules.belief import (
 from providerrank.rules.board import Board, Terms
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import CHAT, Cell, Price
+from providerrank.rules.condition import Condition, get_condition, get_session
 from providerrank.rules.metering import compute_billing_ratio
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
@@ -35,9 +36,10 @@ from providerrank.rules.plan import Plan, Stage, tell_lane
 from providerrank.rules.pool import Pool, get_empty_pool, get_names, get_needed_context, is_named
 from providerrank.rules.ranking import Ranked, Ranking, Weights
 from providerrank.rules.reputation import compute_reliability
+from providerrank.rules.roster import Roster, arrange, get_prior
 from providerrank.rules.session import SessionCell, Sessions, compute_session_decay
 from providerrank.rules.sight import Looks
-from providerrank.rules.state import CellState, EndpointState, ModelState, Prior, Standing
+from providerrank.rules.state import CellState, EndpointState, Prior, Standing
 from providerrank.rules.window import Window
 
 _SUCCESS: Final = Outcome.SUCCESS
@@ -75,23 +77,11 @@ class Router:
         looks: Looks | None = None,
     ) -> None:
         """``looks`` takes what is needed to explain a choice afterwards; None: nothing does."""
-        self._catalog = catalog
         self._rng = rng
         self._params = params
         self._looks = looks or Looks(0, params)
-        self._tiers = {tier.name: tier for tier in catalog.tiers}
-        self._models: dict[str, ModelState] = {rules.id: ModelState(rules) for rules in catalog.models}
-        self._endpoints: dict[str, EndpointState] = {}
-        for index, endpoint in enumerate(catalog.endpoints):
-            model = self._models.get(endpoint.model)
-            if model is None:
-                model = self._models[endpoint.model] = ModelState(ModelRules(endpoint.model))
-            state = self._endpoints[endpoint.id] = EndpointState(endpoint, model, index, params)
-            model.endpoints.append(state)
-        self._names = {name: name for name in self._models}
-        for rules in catalog.models:
-            for alias in rules.aliases:
-                self._names.setdefault(alias, rules.id)
+        self._roster = Roster()
+        self._lay_out(catalog)
         self._boards: dict[tuple[str, str, str | None], Board] = {}
         self._plain: dict[tuple[str, str, str | None], Stage] = {}
         """For requests without wishes of their own: the boards of models without pins, bars or fallback models."""
@@ -101,6 +91,43 @@ class Router:
         for cell, window in windows:
             self._restore(cell, window)
 
+    def _lay_out(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._roster = roster = arrange(catalog, self._roster, self._params)
+        self._models, self._endpoints, self._names = roster.models, roster.endpoints, roster.names
+        self._tiers = roster.tiers
+
+    def reconfigure(self, catalog: Catalog, windows: Iterable[tuple[Cell, Window]] = ()) -> None:
+        """Rank by another catalog from now on; plans made before go on as they began.
+
+        What stays keeps all that is known of it. An endpoint that is gone is kept for the requests that still hold
+        it until `forget_retired`. ``windows`` are what is known of endpoints that were not here before; those of others
+        are left out, since what is live is newer.
+        """
+        if catalog == self._catalog:
+            return
+        known = set(self._endpoints)
+        self._lay_out(catalog)
+        self._boards.clear()
+        self._plain.clear()
+        # Positions have changed, and they break the heap's ties.
+        self._due = [(due_us, state.index, state) for due_us, _, state in self._due]
+        heapq.heapify(self._due)
+        for cell, window in windows:
+            if cell.endpoint_id not in known:
+                self._restore(cell, window)
+
+    @property
+    def has_retired(self) -> bool:
+        """Whether endpoints that are no longer in the catalog are still kept."""
+        return bool(self._roster.retired)
+
+    def forget_retired(self) -> None:
+        """No request holds an endpoint that is no longer in the catalog: let go of them."""
+        for endpoint_id in self._roster.retired:
+            del self._endpoints[endpoint_id]
+        self._roster = replace(self._roster, retired=frozenset())
+
     def _restore(self, cell: Cell, window: Window) -> None:
         state = self._endpoints.get(cell.endpoint_id)
         if state is None:
@@ -109,7 +136,7 @@ class Router:
         kept.window = window if kept.window is None else Window.merged(kept.window, window)
         parts = [c.window for c in state.cells.values() if c.window is not None]
         state.window = parts[0] if len(parts) == 1 else reduce(Window.merged, parts)
-        self._models[state.endpoint.model].observed += window.requests
+        state.model.observed += window.requests
 
     # Names
 
@@ -128,15 +155,11 @@ class Router:
         task = self._get_task(task)
         cell = state.cells.get(task)
         if cell is None:
-            cell = state.cells[task] = CellState(state, task, self._get_prior(state.endpoint.model, task))
+            cell = state.cells[task] = CellState(state, task, get_prior(state.model, task, self._params))
         return cell
 
     def _get_prior(self, model: str, task: str) -> Prior:
-        priors = self._models[model].priors
-        prior = priors.get(task)
-        if prior is None:
-            prior = priors[task] = Prior(self._params, task)
-        return prior
+        return get_prior(self._models[model], task, self._params)
 
     def _get_board(self, model: str, task: str, tier_name: str | None) -> Board:
         if task not in self._params.tasks:
@@ -422,6 +445,8 @@ class Router:
                 state.endpoint = replace(state.endpoint, price=price)
                 repriced = True
         if repriced:
+            endpoints = tuple(self._endpoints[endpoint.id].endpoint for endpoint in self._catalog.endpoints)
+            self._catalog = replace(self._catalog, endpoints=endpoints)
             self._boards.clear()
             self._plain.clear()
             for state in self._endpoints.values():
@@ -442,6 +467,33 @@ class Router:
         if state.in_flight:
             state.in_flight -= 1
 
+    def set_in_flight(self, counts: Mapping[str, int]) -> None:
+        """Say how many requests are in flight on each endpoint, by id, where others than this router send them."""
+        for endpoint_id, state in self._endpoints.items():
+            state.in_flight = counts.get(endpoint_id, 0)
+
+    def conditions(self) -> list[Condition]:
+        """How every endpoint is right now, for a process that begins beside this one."""
+        return [get_condition(state) for state in self._endpoints.values()]
+
+    def resume(self, conditions: Iterable[Condition]) -> None:
+        """Go on from what another process knows; to be called before anything was observed."""
+        params = self._params
+        for condition in conditions:
+            state = self._endpoints.get(condition.endpoint_id)
+            if state is None:
+                continue
+            state.belief, state.belief_us = condition.belief, condition.belief_us
+            state.suspect = condition.belief > params.belief_suspect
+            state.hold_until_us, state.refusals = condition.hold_until_us, condition.refusals
+            state.cooling_until_us = condition.cooling_until_us
+            state.limit = condition.limit
+            for lately in condition.lately:
+                self._get_cell(state, lately.task).session = get_session(lately)
+            self._queue(state)
+            if condition.belief_us and not state.refresh_due_us:
+                self._schedule(state, condition.belief_us)
+
     def first_token_us(self, endpoint_id: str, task: str) -> int:
         """How long to wait for the first token: a multiple of the cell's p99 within bounds, a default while unknown."""
         params = self._params
@@ -456,6 +508,21 @@ class Router:
         return min(clock_us, params.first_token_ceiling_us)
 
     # Showing
+
+    def has_usable(self, now_us: int) -> bool:
+        """Whether any model has an endpoint in its pool that is not believed out; a look at one, as a rule."""
+        params = self._params
+        for model, model_state in self._models.items():
+            rules = model_state.rules
+            for standing in self._get_board(model, CHAT, None).members:
+                state = standing.state
+                if (
+                    now_us >= state.hold_until_us
+                    and state.get_belief(now_us, params) <= params.belief_out
+                    and (not rules.pin_only or state.id in rules.pin)
+                ):
+                    return True
+        return False
 
     def ranking(
         self, model: str, now_us: int, task: str = CHAT, tier: str | None = None, session: str | None = None
