@@ -338,6 +338,8 @@ class Bed:
     gateway: Gateway
     ended: list[tuple[Attempt, Observation]]
     """Every attempt that ended, and what was learned from it."""
+    upstreams: dict[str, Upstream]
+    """By the seller's name."""
 
     @property
     def url(self) -> str:
@@ -428,7 +430,7 @@ async def bed(
         )
         await gateway.start()
         try:
-            yield Bed(sims, gateway, ended)
+            yield Bed(sims, gateway, ended, {one.endpoint.provider: one for one in upstreams})
             await _check_settled(gateway)
         finally:
             await gateway.drain(0.1)

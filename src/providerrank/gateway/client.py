@@ -204,10 +204,13 @@ class ClientConnection(asyncio.Protocol):
             self._transport.abort()
 
     def close_after_answer(self) -> None:
-        """Draining: this answer is the connection's last."""
+        """Draining: this answer is the connection's last, and so is that of a request that is on its way."""
         self._keep_alive = False
-        if self.is_idle:
-            self.close()
+
+    def reconfigure(self) -> None:
+        """The gateway's keys or limits have changed: what was granted when the client connected may not be any more."""
+        self.is_trusted = self.is_loopback and self._gateway.is_open
+        self._reader.max_body = self._gateway.limits.max_body_bytes
 
     def _serve(self, request: Request) -> None:
         self._request = request

@@ -273,9 +273,9 @@ class Exchange:
             cool_until = now + max(read_retry_after_us(leg.headers, now) or DEFAULT_COOL_US, MIN_COOL_US)
             self.gateway.router.cool(endpoint_id, cool_until)
         if TABLE[reading.fault].to_client and self.held_status != 200:
-            body = self.gateway.redact(endpoint_id, body)
+            body = leg.target.redact(body)
             if leg.dialect is not self._intake.dialect:
-                message = self.gateway.redact(endpoint_id, reading.message.encode()).decode()
+                message = leg.target.redact(reading.message.encode()).decode()
                 body = self._write_error(status, message, reading.code or None, reading.param)
             self.held_status, self.held_body = status, body
         self.failed(
@@ -380,10 +380,10 @@ class Exchange:
         if self._relay is not None:
             self._machine.sealed = self._relay.sealed
         if detail:
-            detail = self.gateway.redact(attempt.endpoint.id, detail.encode()).decode()
+            detail = leg.target.redact(detail.encode()).decode()
         # Accounts first: where to go next is decided by what is known now, this failure included.
         attempt.fault, attempt.ended_us, attempt.status, attempt.detail = fault, now, status, detail
-        attempt.note = detail if note is None else self.gateway.redact(attempt.endpoint.id, note.encode()).decode()
+        attempt.note = detail if note is None else leg.target.redact(note.encode()).decode()
         self._account(leg, attempt.outcome, now)
         action = self._machine.failed(
             now, fault, status=status, detail=detail, cool_until_us=cool_until_us, features=features

@@ -13,13 +13,15 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from urllib.parse import unquote
 
 import msgspec
 
 from providerrank.gateway.client import ClientConnection
 from providerrank.gateway.exchange import Exchange
+from providerrank.gateway.listening import Listening
 from providerrank.gateway.outbox import Outbox
 from providerrank.gateway.ring import Ring
 from providerrank.gateway.settings import Clocks, GatewaySettings, Limits
@@ -52,6 +54,12 @@ TELL_EVERY_US = 60_000_000
 
 _CHECKS = {401: "the key", 402: "the balance", 403: "the key's rights", 404: "upstream_model and base_url"}
 
+DRAIN_IDLE_S = 0.1
+"""An idle connection stays this long once draining: what its client sent before it could know is on its way."""
+
+DRAIN_RECEIVE_S = 5.0
+"""And one whose request has begun to arrive this long, for the rest of it."""
+
 SWEEP_S = 1.0
 """How often idle connections are looked at."""
 
@@ -76,14 +84,14 @@ class Gateway:
         tls: ssl.SSLContext | None = None,
         jitter: Callable[[], float] = random.random,
         on_attempt: Callable[[Attempt, Observation], None] | None = None,
+        epoch_ns: int | None = None,
     ) -> None:
+        """``epoch_ns``, when the machine's monotonic clock was 0, is given where several processes share a clock."""
         self.settings = settings
         self.router = router
         self.clocks: Clocks = settings.clocks
         self.limits: Limits = settings.limits
-        self.timing = Timing(
-            settings.clocks.connect_us, settings.clocks.idle_us, settings.clocks.total_us, settings.clocks.patience_us
-        )
+        self.timing = _get_timing(settings.clocks)
         self.jitter = jitter
         self.stats = Stats()
         self.ring: Ring | None = None
@@ -101,62 +109,111 @@ class Gateway:
         self._on_attempt = on_attempt
         self.outbox: Outbox
         self.pool: Pool
-        self._server: asyncio.Server | None = None
+        self._listening = Listening(lambda: ClientConnection(self))
         self._exchanges: set[Exchange] = set()
         self._connections: set[ClientConnection] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._drained: asyncio.Event | None = None
-        self.is_open = not settings.keys
+        self._outgoing: set[Exchange] = set()
+        """Requests that began before the last change of settings."""
+        self.is_open = False
         """No keys are configured: whoever is on loopback may call."""
-        self._keys = frozenset(key.encode() for key in settings.keys)
-        self._accepted = frozenset(b"Bearer " + key for key in self._keys)
-        self._epoch_ns = time.time_ns() - time.monotonic_ns()
+        self._take_keys(settings.keys)
+        self._epoch_ns = time.time_ns() - time.monotonic_ns() if epoch_ns is None else epoch_ns
         self._id_prefix = b"req-%b-" % os.urandom(4).hex().encode()
         self._id_count = 0
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Listen. Raises OSError where the address can not be had."""
+    async def start(self, sockets: Sequence[socket.socket] = (), own: int = 0) -> None:
+        """Listen: on the address of the settings, or on the ``own`` one of sockets that listen already.
+
+        Raises OSError where the address can not be had.
+        """
         self.loop = asyncio.get_running_loop()
         self.outbox = Outbox(self.loop)
         self.pool = Pool(self.loop, self.limits, self.outbox, self._tls)
         for upstream in self.settings.upstreams:
             endpoint_id = upstream.endpoint.id
             self.targets[endpoint_id] = self.pool.add(upstream, self.stats.add(endpoint_id))
-        self._server = await self.loop.create_server(
-            lambda: ClientConnection(self), self.settings.host, self.settings.port, backlog=1024
-        )
+        if sockets:
+            await self._listening.take(sockets, own)
+        else:
+            await self._listening.bind(self.settings.host, self.settings.port)
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
     @property
     def port(self) -> int:
         """The port that is listened on; of use where the settings say 0."""
-        assert self._server is not None
-        sock: socket.socket = self._server.sockets[0]
-        port: int = sock.getsockname()[1]
-        return port
+        return self._listening.port
+
+    @property
+    def listening(self) -> Listening:
+        """Where clients connect."""
+        return self._listening
 
     @property
     def is_ready(self) -> bool:
         """Listening and not on the way out."""
-        return self._server is not None and not self.draining
+        return self._listening.is_open and not self.draining
+
+    def reconfigure(self, settings: GatewaySettings) -> None:
+        """Take other settings for what begins from now on; the router is to be reconfigured in the same turn.
+
+        A request under way keeps its candidates and its time limits, an attempt under way its address and key. What
+        stays keeps its connections and counts; endpoints that are gone are let go of after the last request that may
+        still ask for them. The address listened on does not change.
+        """
+        self.settings = replace(settings, host=self.settings.host, port=self.settings.port)
+        self.clocks, self.limits, self.timing = settings.clocks, settings.limits, _get_timing(settings.clocks)
+        self.pool.limits = settings.limits
+        self._take_keys(settings.keys)
+        targets = dict(self.targets)
+        for upstream in settings.upstreams:
+            endpoint_id = upstream.endpoint.id
+            target = targets.get(endpoint_id)
+            if target is None:
+                targets[endpoint_id] = self.pool.add(upstream, self.stats.add(endpoint_id))
+            else:
+                targets[endpoint_id] = self.pool.renew(target, upstream)
+        self.targets = targets
+        for connection in self._connections:
+            connection.reconfigure()
+        self._outgoing = set(self._exchanges)
+        if not self._outgoing:
+            self._forget_retired()
+
+    def _forget_retired(self) -> None:
+        """Nothing under way began with other settings than these."""
+        self.router.forget_retired()
+        current = {upstream.endpoint.id for upstream in self.settings.upstreams}
+        self.targets = {name: target for name, target in self.targets.items() if name in current}
+        self.pool.retain(self.targets.values())
+
+    def _take_keys(self, keys: Iterable[str]) -> None:
+        self._keys = frozenset(key.encode() for key in keys)
+        self._accepted = frozenset(b"Bearer " + key for key in self._keys)
+        self.is_open = not self._keys
 
     async def drain(self, within_s: float | None = None) -> None:
-        """Take no more requests, let those under way end, then close. Past the limit what is left is cut off."""
+        """Take no more requests, let those under way end and be read, then close. What is left past the limit is cut.
+
+        Clients learn that their connection ends by its answer's ``Connection: close``. One that sent a request before
+        it could know is served, so idle connections stay for a moment.
+        """
         self.draining = True
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self._connections):
+        self._listening.close()
+        limit_s = self.limits.drain_us / 1e6 if within_s is None else within_s
+        began_s = self.loop.time()
+        for connection in self._connections:
             connection.close_after_answer()
-        if self._exchanges:
-            self._drained = asyncio.Event()
-            limit = self.limits.drain_us / 1e6 if within_s is None else within_s
-            try:
-                await asyncio.wait_for(self._drained.wait(), limit)
-            except TimeoutError:
-                pass
+        while (passed_s := self.loop.time() - began_s) < limit_s:
+            for connection in [c for c in self._connections if _is_over(c, passed_s)]:
+                connection.close()
+            self.outbox.flush()
+            if not self._connections:
+                break
+            await asyncio.sleep(TICK_S)
         for connection in list(self._connections):
             connection.close()
         self.outbox.flush()
@@ -418,19 +475,6 @@ class Gateway:
                 watcher(finished)
         if len(exchange.attempts) > 1:
             self.stats.fallbacks += 1
-        if self._drained is not None and not self._exchanges:
-            self._drained.set()
-
-    def redact(self, endpoint_id: str, body: bytes) -> bytes:
-        """An endpoint's own words without its key, which some endpoints quote."""
-        key = self.targets[endpoint_id].upstream.key
-        if key:
-            # As it is, and as JSON writers may write it.
-            # (Codes are read in lower case.)
-            forms = (key.encode(), _encoder.encode(key)[1:-1], key.replace("/", "\\/").encode(), key.lower().encode())
-            for form in forms:
-                body = body.replace(form, b"[key]")
-        return body
 
     # ---- connections ---------------------------------------------------------------------------------------------
 
@@ -462,6 +506,10 @@ class Gateway:
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
         self.pool.sweep()
         self.stats.pending = len(self._exchanges)
+        if self._outgoing:
+            self._outgoing &= self._exchanges
+            if not self._outgoing:
+                self._forget_retired()
         now = self.now_us()
         limits = self.limits
         for connection in list(self._connections):
@@ -475,6 +523,19 @@ class Gateway:
                 connection.abort()
             elif connection.is_idle and age > limits.keep_alive_us:
                 connection.close()
+
+
+def _get_timing(clocks: Clocks) -> Timing:
+    return Timing(clocks.connect_us, clocks.idle_us, clocks.total_us, clocks.patience_us)
+
+
+def _is_over(connection: ClientConnection, passed_s: float) -> bool:
+    """Whether a connection may be closed this long after draining began."""
+    if connection.is_lingering:
+        return True
+    if connection.is_receiving:
+        return passed_s > DRAIN_RECEIVE_S
+    return connection.is_idle and passed_s > DRAIN_IDLE_S
 
 
 def _describe_model(name: str) -> dict[str, object]:

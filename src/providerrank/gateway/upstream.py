@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
+import msgspec
 from typing_extensions import override
 
 from providerrank.gateway.outbox import Outbox
@@ -28,6 +30,8 @@ from providerrank.wire.messages import MESSAGES
 
 STRICT_HOST = "anthropic.com"
 """Takes a key in its own header or as a bearer token, not both; those who speak its API read one or the other."""
+
+_encoder = msgspec.json.Encoder()
 
 LINGER_S = 1.0
 """How long the end of an HTTP message may take after the API's own end of stream."""
@@ -126,6 +130,16 @@ class Target:
         lines += f"Accept: {'text/event-stream' if stream else 'application/json'}\r\n"
         head = self._heads[api, stream] = lines.encode("latin-1")
         return head
+
+    def redact(self, text: bytes) -> bytes:
+        """This endpoint's own words without its key, which some endpoints quote."""
+        key = self.upstream.key
+        if key:
+            # As it is, as JSON writers may write it, and in lower case, as codes are read.
+            forms = (key.encode(), _encoder.encode(key)[1:-1], key.replace("/", "\\/").encode(), key.lower().encode())
+            for form in forms:
+                text = text.replace(form, b"[key]")
+        return text
 
 
 class Call:
@@ -370,6 +384,8 @@ class Pool:
         self.limits = limits
         self._tls = tls
         self._targets: list[Target] = []
+        self._leaving: list[tuple[Target, float]] = []
+        """Endpoints that are gone, and until when a connection of theirs may come back."""
         self._lingering: dict[UpstreamConnection, float] = {}
         self._now_s = loop.time()
         """As of the last sweep: fine enough for idle times."""
@@ -381,6 +397,27 @@ class Pool:
         target = Target(upstream, stats)
         self._targets.append(target)
         return target
+
+    def renew(self, target: Target, upstream: Upstream) -> Target:
+        """The endpoint's place after its settings may have changed: what is known of it goes along.
+
+        Its open connections do too, while they lead where the new settings say.
+        """
+        if upstream == target.upstream:
+            return target
+        renewed = self.add(upstream, target.stats)
+        renewed.pace = target.pace
+        if (renewed.tls, renewed.host, renewed.port) == (target.tls, target.host, target.port):
+            renewed.idle = target.idle
+        return renewed
+
+    def retain(self, targets: Iterable[Target]) -> None:
+        """Let go of every other target: no call to it is under way, and none will be made."""
+        before, self._targets = self._targets, list(targets)
+        kept = {id(target.idle) for target in self._targets}
+        # A connection may still be at the end of its HTTP message: it comes back within the time that may take.
+        until = self.loop.time() + 2 * LINGER_S
+        self._leaving += [(target, until) for target in before if id(target.idle) not in kept]
 
     def give(self, connection: UpstreamConnection) -> None:
         """A connection whose answer is complete."""
@@ -430,13 +467,15 @@ class Pool:
             idle = target.idle
             while idle and idle[0].idle_since_s < oldest:
                 idle.popleft().abort()
+        for target, _ in self._leaving:
+            _empty(target)
+        self._leaving = [(target, until) for target, until in self._leaving if until > self._now_s]
 
     def close(self) -> None:
         """Close every idle connection and keep none from now on."""
         self._closed = True
-        for target in self._targets:
-            while target.idle:
-                target.idle.pop().abort()
+        for target in (*self._targets, *(target for target, _ in self._leaving)):
+            _empty(target)
 
     def _get_tls(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -444,6 +483,11 @@ class Pool:
             if not self._tls.get_ca_certs() and not any(_system_store()):
                 raise ssl.SSLError("no certificate authorities on this machine: install ca-certificates")
         return self._tls
+
+
+def _empty(target: Target) -> None:
+    while target.idle:
+        target.idle.pop().abort()
 
 
 def _system_store() -> list[str]:

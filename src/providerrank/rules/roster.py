@@ -55,7 +55,7 @@ def arrange(catalog: Catalog, before: Roster, params: Params) -> Roster:
             state.endpoint, state.index = endpoint, index
             state.standings.clear()
             if state.model is not model:
-                _leave(state)
+                leave(state)
                 _join(state, model, params)
         endpoints[endpoint.id] = state
         model.endpoints.append(state)
@@ -63,7 +63,7 @@ def arrange(catalog: Catalog, before: Roster, params: Params) -> Roster:
     for index, state in enumerate(retired, start=len(catalog.endpoints)):
         state.index = index
         state.standings.clear()
-        _leave(state)
+        leave(state)
         endpoints[state.id] = state
     names = {name: name for name in models}
     for rules in catalog.models:
@@ -81,6 +81,13 @@ def get_prior(model: ModelState, task: str, params: Params) -> Prior:
     return prior
 
 
+def leave(state: EndpointState) -> None:
+    """Take the endpoint's share out of its model's priors; its next estimate would put it back."""
+    for cell in state.cells.values():
+        cell.prior.replace(cell, 0.0, 0.0, 0.0)
+        cell.fresh = False
+
+
 def _take_model(models: Mapping[str, ModelState], rules: ModelRules) -> ModelState:
     """The model's state with these rules and no endpoints yet."""
     model = models.get(rules.id)
@@ -89,13 +96,6 @@ def _take_model(models: Mapping[str, ModelState], rules: ModelRules) -> ModelSta
     model.rules = rules
     model.endpoints = []
     return model
-
-
-def _leave(state: EndpointState) -> None:
-    """Take the endpoint's share out of its model's priors; its next estimate would put it back."""
-    for cell in state.cells.values():
-        cell.prior.replace(cell, 0.0, 0.0, 0.0)
-        cell.fresh = False
 
 
 def _join(state: EndpointState, model: ModelState, params: Params) -> None:

@@ -36,7 +36,7 @@ from providerrank.rules.plan import Plan, Stage, tell_lane
 from providerrank.rules.pool import Pool, get_empty_pool, get_names, get_needed_context, is_named
 from providerrank.rules.ranking import Ranked, Ranking, Weights
 from providerrank.rules.reputation import compute_reliability
-from providerrank.rules.roster import Roster, arrange, get_prior
+from providerrank.rules.roster import Roster, arrange, get_prior, leave
 from providerrank.rules.session import SessionCell, Sessions, compute_session_decay
 from providerrank.rules.sight import Looks
 from providerrank.rules.state import CellState, EndpointState, Prior, Standing
@@ -125,7 +125,8 @@ class Router:
     def forget_retired(self) -> None:
         """No request holds an endpoint that is no longer in the catalog: let go of them."""
         for endpoint_id in self._roster.retired:
-            del self._endpoints[endpoint_id]
+            # A last plan that looked at it may have had it speak for its model again.
+            leave(self._endpoints.pop(endpoint_id))
         self._roster = replace(self._roster, retired=frozenset())
 
     def _restore(self, cell: Cell, window: Window) -> None:

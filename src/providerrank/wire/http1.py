@@ -81,12 +81,12 @@ class RequestReader:
         "_in_head",
         "_keep_alive",
         "_lines",
-        "_max_body",
         "_max_head",
         "_parser",
         "_size",
         "_target",
         "busy",
+        "max_body",
         "on_header",
         "on_url",
         "requests",
@@ -95,7 +95,8 @@ class RequestReader:
 
     def __init__(self, max_head: int, max_body: int) -> None:
         self._max_head = max_head
-        self._max_body = max_body
+        self.max_body = max_body
+        """Bytes; may be changed between requests."""
         self._lines: dict[bytes, bytes] = {}
         self._target: list[bytes] = []
         self.on_header = self._lines.setdefault
@@ -145,8 +146,8 @@ class RequestReader:
         headers = self._headers = _fold(self._lines)
         self._keep_alive = self._parser.should_keep_alive()
         length = headers.get(b"content-length")
-        if length is not None and int(length) > self._max_body:
-            raise TooLarge(413, f"the request body has {int(length)} bytes; at most {self._max_body} are taken")
+        if length is not None and int(length) > self.max_body:
+            raise TooLarge(413, f"the request body has {int(length)} bytes; at most {self.max_body} are taken")
         self._in_head = False
         self._head_bytes = 0
         if b"expect" in headers:
@@ -156,8 +157,8 @@ class RequestReader:
         """Part of the body."""
         self._head_bytes = 0
         self._size += len(body)
-        if self._size > self._max_body:
-            raise TooLarge(413, f"the request body exceeds {self._max_body} bytes")
+        if self._size > self.max_body:
+            raise TooLarge(413, f"the request body exceeds {self.max_body} bytes")
         self._chunks.append(body)
 
     def on_message_complete(self) -> None:
