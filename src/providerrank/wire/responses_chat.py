@@ -24,7 +24,7 @@ class Function(msgspec.Struct):
 class ToolCall(msgspec.Struct):
     """A call; in a chunk, what is added to the one at ``index``."""
 
-    index: int | None = None
+    index: Position | None = None
     id: str | None = None
     function: Function | None = None
 

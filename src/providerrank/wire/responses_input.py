@@ -172,7 +172,7 @@ def read_content(given: Raw, where: str, lost: list[str], *, only_text: bool = F
             text = _require(part.text, f"{place}.text")
             texts.append(text)
             parts.append({"type": "text", "text": text})
-        elif only_text or (carried := _read_medium(part, place)) is None:
+        elif only_text or (carried := _read_medium(part, place, lost)) is None:
             lost.append(place)
         else:
             parts.append(carried)
@@ -181,7 +181,7 @@ def read_content(given: Raw, where: str, lost: list[str], *, only_text: bool = F
     return parts
 
 
-def _read_medium(part: _Part, where: str) -> dict[str, object] | None:
+def _read_medium(part: _Part, where: str, lost: list[str]) -> dict[str, object] | None:
     """An image, a file or a sound as chat's content part; None where chat has none for it."""
     match part.type:
         case "input_image":
@@ -199,6 +199,8 @@ def _read_medium(part: _Part, where: str) -> dict[str, object] | None:
             file = {"file_data": part.file_data}
             if part.filename is not None:
                 file["filename"] = part.filename
+            if part.detail not in (None, "auto"):
+                lost.append(f"{where}.detail")
             return {"type": "file", "file": file}
         case "input_audio" if is_present(part.input_audio):
             return {"type": "input_audio", "input_audio": part.input_audio}

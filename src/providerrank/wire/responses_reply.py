@@ -54,7 +54,6 @@ def from_chat_reply(body: bytes, model: str, asked: Fields | None = None) -> byt
     for item in items:
         # (What it was writing when it had to stop is the last.)
         item.close("incomplete" if reason is not None and item is items[-1] else "completed")
-    usage = read_usage(chat.usage)
     response: dict[str, object] = {
         "id": response_id,
         "object": "response",

@@ -95,7 +95,8 @@ def to_chat(fields: Fields) -> tuple[Fields, Lost]:
     chat: dict[str, object] = {}
     for name, value in fields.items():
         if name in SAME:
-            chat[name] = value
+            if name == "model" or is_present(value):
+                chat[name] = value
         elif name not in READ and name not in DROPPED and is_present(value):
             _read_other(name, value, lost)
     for name, decoder, expected in CHECKED:

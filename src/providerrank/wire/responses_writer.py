@@ -223,7 +223,7 @@ class Writer:
         function = call.function
         if function is None:
             return
-        index = call.index if call.index is not None else max(len(self._calls) - 1, 0)
+        index = self._find(call) if call.index is None else call.index
         item = self._calls.get(index)
         if item is None:
             if self._follower.prose is not None:
@@ -233,6 +233,15 @@ class Writer:
         if function.arguments:
             item.arguments.append(function.arguments)
             self._emit_item(out, "response.function_call_arguments.delta", item, delta=function.arguments)
+
+    def _find(self, call: ToolCall) -> int:
+        """The index of a call that came without: the last one's, unless it begins another."""
+        last = next(reversed(self._calls), -1)
+        if last < 0:
+            return 0
+        assert call.function is not None
+        begins = bool(call.function.name) if call.id is None else call.id != self._calls[last].call_id
+        return last + 1 if begins else last
 
     # ---- the tree -----------------------------------------------------------------------------------------------
 
