@@ -14,17 +14,11 @@ uploaded files, calls of built-in tools), images among a tool's results.
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
 
-from providerrank.wire.errors import BadRequest
-from providerrank.wire.fields import typed
-from providerrank.wire.raw import Raw, is_present, starts_with
-
-T = TypeVar("T")
-
-AS_THE_API_HAS_IT = "what the Responses API has there"
+from providerrank.wire.lost import Losses
+from providerrank.wire.nested import decode, refuse, require
+from providerrank.wire.raw import Raw, is_present
 
 
 class _Item(msgspec.Struct):
@@ -52,25 +46,35 @@ class _Part(msgspec.Struct):
     input_audio: Raw = Raw()
 
 
-_str = msgspec.json.Decoder(str)
-_list = msgspec.json.Decoder(list[Raw])
+_text_or_list: msgspec.json.Decoder[str | list[Raw]] = msgspec.json.Decoder(str | list[Raw])
 _item = msgspec.json.Decoder(_Item)
 _part = msgspec.json.Decoder(_Part)
 
 ROLES = {"user": "user", "system": "system", "developer": "system", "assistant": "assistant"}
 """``developer`` is ``system`` by another name, which templates of open models do not know."""
 
+# What to put where something is missing.
+A_ROLE = "it must be user, assistant, system or developer"
+A_CONTENT = "give it a string or a list of content parts"
+A_PART = "say which content part it is, such as input_text"
+A_TEXT = "give it a string"
+A_URL = "give the image's URL, or its bytes as a data URL"
+A_FILE = "give the file's bytes as a data URL"
+A_NAME = "name the function that was called"
+THE_ARGUMENTS = "give the call's arguments as a JSON string"
+A_CALL = "give the id of the call"
+
 Message = dict[str, object]
 
 
-def read_input(given: Raw, lost: list[str]) -> list[Message]:
+def read_input(given: Raw, lost: Losses) -> list[Message]:
     """The messages ``input`` stands for; what they can not carry is added to ``lost``.
 
     Raises BadRequest, naming the place, where it is malformed.
     """
-    if starts_with(given, b'"'):
-        return [{"role": "user", "content": typed({"input": given}, "input", _str, "a string")}]
-    items = typed({"input": given}, "input", _list, "a string or a list of items")
+    items = decode(given, _text_or_list, "input")
+    if isinstance(items, str):
+        return [{"role": "user", "content": items}]
     conversation = _Conversation(lost)
     for index, raw in enumerate(items):
         conversation.take(raw, f"input[{index}]")
@@ -80,7 +84,7 @@ def read_input(given: Raw, lost: list[str]) -> list[Message]:
 class _Conversation:
     """Messages so far; the last one may still be open."""
 
-    def __init__(self, lost: list[str]) -> None:
+    def __init__(self, lost: Losses) -> None:
         self.messages: list[Message] = []
         self._lost = lost
         self._open: Message | None = None
@@ -88,7 +92,7 @@ class _Conversation:
 
     def take(self, raw: Raw, where: str) -> None:
         """One item of the input."""
-        item = _read(_item, raw, where)
+        item = decode(raw, _item, where)
         kind = item.type
         if kind is None and item.role is None and item.id is not None:
             kind = "item_reference"
@@ -102,20 +106,15 @@ class _Conversation:
             case "reasoning":
                 pass
             case _:
-                self._lost.append(where)
+                self._lost.add(where)
 
     def _take_message(self, item: _Item, where: str) -> None:
-        if item.role is None:
-            raise _missing(f"{where}.role")
-        role = ROLES.get(item.role)
+        given = require(item.role, f"{where}.role", A_ROLE)
+        role = ROLES.get(given)
         if role is None:
-            raise BadRequest(
-                f"'{where}.role' is {item.role[:40]!r}; it must be user, assistant, system or developer",
-                param=f"{where}.role",
-                code="invalid_value",
-            )
+            raise refuse(f"{where}.role", f"is {given[:40]!r}: {A_ROLE}")
         if not is_present(item.content):
-            raise _missing(f"{where}.content")
+            require(None, f"{where}.content", A_CONTENT)
         if role != "assistant":
             content = read_content(item.content, f"{where}.content", self._lost)
             self._add({"role": role, "content": content})
@@ -129,12 +128,12 @@ class _Conversation:
 
     def _take_call(self, item: _Item, where: str) -> None:
         if item.namespace is not None:
-            self._lost.append(f"{where}.namespace")
+            self._lost.add(f"{where}.namespace")
         function = {
-            "name": _require(item.name, f"{where}.name"),
-            "arguments": _require(item.arguments, f"{where}.arguments"),
+            "name": require(item.name, f"{where}.name", A_NAME),
+            "arguments": require(item.arguments, f"{where}.arguments", THE_ARGUMENTS),
         }
-        call = {"id": _require(item.call_id, f"{where}.call_id"), "type": "function", "function": function}
+        call = {"id": require(item.call_id, f"{where}.call_id", A_CALL), "type": "function", "function": function}
         if self._open is None:
             self._open = {"role": "assistant", "content": None}
             self.messages.append(self._open)
@@ -143,9 +142,12 @@ class _Conversation:
         calls.append(call)
 
     def _take_result(self, item: _Item, where: str) -> None:
-        call_id = _require(item.call_id, f"{where}.call_id")
+        if item.call_id is None and item.name is not None:
+            self._lost.add(where)  # a result that finds its call by name: chat goes by ids
+            return
+        call_id = require(item.call_id, f"{where}.call_id", A_CALL)
         if not is_present(item.output):
-            raise _missing(f"{where}.output")
+            require(None, f"{where}.output", A_CONTENT)
         content = read_content(item.output, f"{where}.output", self._lost, only_text=True)
         self._add({"role": "tool", "tool_call_id": call_id, "content": content})
 
@@ -154,26 +156,26 @@ class _Conversation:
         self.messages.append(message)
 
 
-def read_content(given: Raw, where: str, lost: list[str], *, only_text: bool = False) -> str | list[dict[str, object]]:
+def read_content(given: Raw, where: str, lost: Losses, *, only_text: bool = False) -> str | list[dict[str, object]]:
     """A message's content: a string where it is one text, else chat's content parts.
 
     ``only_text``: any other part is lost, as in a tool's message. Raises BadRequest.
     """
-    if starts_with(given, b'"'):
-        return typed({where: given}, where, _str, "a string")
+    content = decode(given, _text_or_list, where)
+    if isinstance(content, str):
+        return content
     parts: list[dict[str, object]] = []
     texts: list[str] = []
-    for index, raw in enumerate(_read_parts(given, where)):
+    for index, raw in enumerate(content):
         place = f"{where}[{index}]"
-        part = _read(_part, raw, place)
-        if part.type is None:
-            raise _missing(f"{place}.type")
-        if part.type in ("input_text", "output_text", "text"):
-            text = _require(part.text, f"{place}.text")
+        part = decode(raw, _part, place)
+        kind = require(part.type, f"{place}.type", A_PART)
+        if kind in ("input_text", "output_text", "text"):
+            text = require(part.text, f"{place}.text", A_TEXT)
             texts.append(text)
             parts.append({"type": "text", "text": text})
         elif only_text or (carried := _read_medium(part, place, lost)) is None:
-            lost.append(place)
+            lost.add(place)
         else:
             parts.append(carried)
     if len(texts) == len(parts) <= 1:
@@ -181,12 +183,12 @@ def read_content(given: Raw, where: str, lost: list[str], *, only_text: bool = F
     return parts
 
 
-def _read_medium(part: _Part, where: str, lost: list[str]) -> dict[str, object] | None:
+def _read_medium(part: _Part, where: str, lost: Losses) -> dict[str, object] | None:
     """An image, a file or a sound as chat's content part; None where chat has none for it."""
     match part.type:
         case "input_image":
             if part.image_url is None:
-                _require(part.file_id, f"{where}.image_url")
+                require(part.file_id, f"{where}.image_url", A_URL)
                 return None  # a file that only the provider it was uploaded to has
             image = {"url": part.image_url}
             if part.detail is not None:
@@ -194,13 +196,13 @@ def _read_medium(part: _Part, where: str, lost: list[str]) -> dict[str, object] 
             return {"type": "image_url", "image_url": image}
         case "input_file":
             if part.file_data is None:
-                _require(part.file_url or part.file_id, f"{where}.file_data")
+                require(part.file_url or part.file_id, f"{where}.file_data", A_FILE)
                 return None
             file = {"file_data": part.file_data}
             if part.filename is not None:
                 file["filename"] = part.filename
             if part.detail not in (None, "auto"):
-                lost.append(f"{where}.detail")
+                lost.add(f"{where}.detail")
             return {"type": "file", "file": file}
         case "input_audio" if is_present(part.input_audio):
             return {"type": "input_audio", "input_audio": part.input_audio}
@@ -208,39 +210,20 @@ def _read_medium(part: _Part, where: str, lost: list[str]) -> dict[str, object] 
             return None
 
 
-def _read_said(given: Raw, where: str, lost: list[str]) -> str:
+def _read_said(given: Raw, where: str, lost: Losses) -> str:
     """What the assistant said, refusals included: one text, which is what every endpoint takes."""
-    if starts_with(given, b'"'):
-        return typed({where: given}, where, _str, "a string")
+    content = decode(given, _text_or_list, where)
+    if isinstance(content, str):
+        return content
     said: list[str] = []
-    for index, raw in enumerate(_read_parts(given, where)):
+    for index, raw in enumerate(content):
         place = f"{where}[{index}]"
-        part = _read(_part, raw, place)
-        match part.type:
-            case None:
-                raise _missing(f"{place}.type")
+        part = decode(raw, _part, place)
+        match require(part.type, f"{place}.type", A_PART):
             case "output_text" | "input_text" | "text":
-                said.append(_require(part.text, f"{place}.text"))
+                said.append(require(part.text, f"{place}.text", A_TEXT))
             case "refusal":
-                said.append(_require(part.refusal, f"{place}.refusal"))
+                said.append(require(part.refusal, f"{place}.refusal", A_TEXT))
             case _:
-                lost.append(place)
+                lost.add(place)
     return "".join(said)
-
-
-def _read_parts(given: Raw, where: str) -> list[Raw]:
-    return typed({where: given}, where, _list, "a string or a list of content parts")
-
-
-def _read(decoder: msgspec.json.Decoder[T], raw: Raw, where: str) -> T:
-    return typed({where: raw}, where, decoder, AS_THE_API_HAS_IT)
-
-
-def _require(value: str | None, where: str) -> str:
-    if value is None:
-        raise _missing(where)
-    return value
-
-
-def _missing(where: str) -> BadRequest:
-    return BadRequest(f"'{where}' is missing", param=where, code="missing_required_parameter")

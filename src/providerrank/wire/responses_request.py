@@ -12,13 +12,11 @@ from typing import Literal
 import msgspec
 
 from providerrank.wire.dialect import Fields, Lost
-from providerrank.wire.errors import BadRequest
-from providerrank.wire.fields import typed
+from providerrank.wire.lost import Losses
+from providerrank.wire.nested import decode, decode_field, get, refuse, require, to_raw
 from providerrank.wire.raw import Raw, is_null_or, is_present
-from providerrank.wire.responses_input import AS_THE_API_HAS_IT, read_input
+from providerrank.wire.responses_input import read_input
 from providerrank.wire.responses_tools import read_tools
-
-_encoder = msgspec.json.Encoder()
 
 SAME = frozenset(
     {
@@ -77,11 +75,11 @@ _object = msgspec.json.Decoder(dict[str, Raw] | None)
 _truncation = msgspec.json.Decoder(Literal["auto", "disabled"] | None)
 
 CHECKED = (
-    ("temperature", _number, "a number"),
-    ("top_p", _number, "a number"),
-    ("metadata", _object, "an object"),
-    ("store", _bool, "true or false"),
-    ("truncation", _truncation, '"auto" or "disabled"'),
+    ("temperature", _number),
+    ("top_p", _number),
+    ("metadata", _object),
+    ("store", _bool),
+    ("truncation", _truncation),
 )
 """Passed on or dropped as they are, but told to the client again in the answer."""
 
@@ -91,7 +89,7 @@ def to_chat(fields: Fields) -> tuple[Fields, Lost]:
 
     ``fields`` is the request's top level. Raises BadRequest, naming the place, where it is malformed.
     """
-    lost: list[str] = []
+    lost = Losses()
     chat: dict[str, object] = {}
     for name, value in fields.items():
         if name in SAME:
@@ -99,46 +97,41 @@ def to_chat(fields: Fields) -> tuple[Fields, Lost]:
                 chat[name] = value
         elif name not in READ and name not in DROPPED and is_present(value):
             _read_other(name, value, lost)
-    for name, decoder, expected in CHECKED:
-        if name in fields:
-            typed(fields, name, decoder, expected)
+    for name, decoder in CHECKED:
+        decode_field(fields, name, decoder)
     chat["messages"] = _read_messages(fields, lost)
     _read_limits(fields, chat)
-    if "text" in fields:
-        _read_text(fields, chat, lost)
-    if "reasoning" in fields:
-        _read_reasoning(fields, chat, lost)
+    _read_text(fields, chat, lost)
+    _read_reasoning(fields, chat, lost)
     chat.update(read_tools(fields, lost))
-    return {
-        name: value if isinstance(value, Raw) else Raw(_encoder.encode(value)) for name, value in chat.items()
-    }, tuple(lost)
+    raws = {name: value if isinstance(value, Raw) else to_raw(value) for name, value in chat.items()}
+    return raws, lost.names
 
 
-def _read_other(name: str, value: Raw, lost: list[str]) -> None:
+def _read_other(name: str, value: Raw, lost: Losses) -> None:
     """A field that chat has no place for: lost, unless it says what is so anyway."""
     if name == "background":
         if is_null_or(value, b"false"):
             return
-        typed({name: value}, name, _bool, "true or false")
+        decode(value, _bool, name)
     elif is_null_or(value, b"[]"):
         return
-    lost.append(name)
+    lost.add(name)
 
 
-def _read_messages(fields: Fields, lost: list[str]) -> list[dict[str, object]]:
+def _read_messages(fields: Fields, lost: Losses) -> list[dict[str, object]]:
     messages: list[dict[str, object]] = []
-    if "instructions" in fields:
-        instructions = typed(fields, "instructions", _str, "a string")
-        if instructions:
-            messages.append({"role": "system", "content": instructions})
-    is_elsewhere = any(name in fields and is_present(fields[name]) for name in ELSEWHERE)
-    if "input" in fields and is_present(fields["input"]):
-        messages += read_input(fields["input"], lost)
-    elif not is_elsewhere:
-        raise BadRequest("'input' is missing", param="input", code="missing_required_parameter")
+    instructions = decode_field(fields, "instructions", _str)
+    if instructions:
+        messages.append({"role": "system", "content": instructions})
+    given = get(fields, "input")
+    if given is not None:
+        messages += read_input(given, lost)
+    elif all(get(fields, name) is None for name in ELSEWHERE):
+        require(None, "input", "give it a string or a list of items")
     if not messages:
-        if not lost:
-            raise BadRequest("'input' holds no message", param="input", code="invalid_value")
+        if not lost.names:
+            raise refuse("input", "holds no message: give it at least one")
         # Nothing of it is chat: what can be served goes where the whole request is understood.
         messages.append({"role": "user", "content": ""})
     return messages
@@ -146,27 +139,22 @@ def _read_messages(fields: Fields, lost: list[str]) -> list[dict[str, object]]:
 
 def _read_limits(fields: Fields, chat: dict[str, object]) -> None:
     """``max_output_tokens`` under the name of chat's that every endpoint knows, and log-probabilities."""
-    if "max_output_tokens" in fields:
-        limit = typed(fields, "max_output_tokens", _limit, "a whole number")
-        if limit is not None:
-            if limit < 1:
-                raise BadRequest(
-                    f"'max_output_tokens' is {limit}; it must be at least 1",
-                    param="max_output_tokens",
-                    code="invalid_value",
-                )
-            chat["max_tokens"] = limit
-    include = typed(fields, "include", _strs, "a list of strings") if "include" in fields else None
-    top = typed(fields, "top_logprobs", _limit, "a whole number") if "top_logprobs" in fields else None
+    limit = decode_field(fields, "max_output_tokens", _limit)
+    if limit is not None:
+        if limit < 1:
+            raise refuse("max_output_tokens", f"is {limit}: it must be at least 1")
+        chat["max_tokens"] = limit
+    include = decode_field(fields, "include", _strs)
+    top = decode_field(fields, "top_logprobs", _limit)
     if top or LOGPROBS in (include or ()):
         chat["logprobs"] = True
         if top:
             chat["top_logprobs"] = top
 
 
-def _read_text(fields: Fields, chat: dict[str, object], lost: list[str]) -> None:
+def _read_text(fields: Fields, chat: dict[str, object], lost: Losses) -> None:
     """``text``: the answer's format, and how much it says."""
-    text = typed(fields, "text", _text, AS_THE_API_HAS_IT)
+    text = decode_field(fields, "text", _text)
     if text is None:
         return
     if text.verbosity is not None:
@@ -174,25 +162,21 @@ def _read_text(fields: Fields, chat: dict[str, object], lost: list[str]) -> None
     wanted = text.format
     if wanted is None:
         return
-    match wanted.type:
+    match require(wanted.type, "text.format.type", "it must be text, json_object or json_schema"):
         case "text":
             pass
         case "json_object":
             chat["response_format"] = {"type": "json_object"}
         case "json_schema":
             chat["response_format"] = {"type": "json_schema", "json_schema": _read_schema(wanted)}
-        case None:
-            raise BadRequest("'text.format.type' is missing", param="text.format", code="missing_required_parameter")
         case _:
-            lost.append("text.format")
+            lost.add("text.format")
 
 
 def _read_schema(wanted: _Format) -> dict[str, object]:
-    if wanted.name is None:
-        raise BadRequest("'text.format.name' is missing", param="text.format", code="missing_required_parameter")
+    schema: dict[str, object] = {"name": require(wanted.name, "text.format.name", "name the schema")}
     if not is_present(wanted.schema):
-        raise BadRequest("'text.format.schema' is missing", param="text.format", code="missing_required_parameter")
-    schema: dict[str, object] = {"name": wanted.name}
+        require(None, "text.format.schema", "give it the JSON schema of the answer")
     if wanted.description is not None:
         schema["description"] = wanted.description
     if wanted.strict is not None:
@@ -201,14 +185,14 @@ def _read_schema(wanted: _Format) -> dict[str, object]:
     return schema
 
 
-def _read_reasoning(fields: Fields, chat: dict[str, object], lost: list[str]) -> None:
+def _read_reasoning(fields: Fields, chat: dict[str, object], lost: Losses) -> None:
     """``reasoning``: chat has its effort. A summary only tells more of an answer; other ways of reasoning change it."""
-    reasoning = typed(fields, "reasoning", _reasoning, AS_THE_API_HAS_IT)
+    reasoning = decode_field(fields, "reasoning", _reasoning)
     if reasoning is None:
         return
     if reasoning.effort is not None:
         chat["reasoning_effort"] = reasoning.effort
     if reasoning.mode not in (None, "standard"):
-        lost.append("reasoning.mode")
+        lost.add("reasoning.mode")
     if reasoning.context not in (None, "auto"):
-        lost.append("reasoning.context")
+        lost.add("reasoning.context")

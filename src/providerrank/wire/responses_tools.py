@@ -9,10 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from providerrank.wire.dialect import Fields
-from providerrank.wire.errors import BadRequest
-from providerrank.wire.fields import typed
-from providerrank.wire.raw import Raw, is_present, starts_with
-from providerrank.wire.responses_input import AS_THE_API_HAS_IT
+from providerrank.wire.lost import Losses
+from providerrank.wire.nested import decode, decode_field, get, refuse, require
+from providerrank.wire.raw import Raw, is_present
 
 
 class _Tool(msgspec.Struct):
@@ -30,28 +29,27 @@ class _Choice(msgspec.Struct):
     tools: list[Raw] | None = None
 
 
-_str = msgspec.json.Decoder(str)
 _bool = msgspec.json.Decoder(bool | None)
 _list = msgspec.json.Decoder(list[Raw] | None)
 _tool = msgspec.json.Decoder(_Tool)
-_choice = msgspec.json.Decoder(_Choice)
+_choice: msgspec.json.Decoder[str | _Choice] = msgspec.json.Decoder(str | _Choice)
 
 WORDS = frozenset({"none", "auto", "required"})
 
 
-def read_tools(fields: Fields, lost: list[str]) -> dict[str, object]:
+def read_tools(fields: Fields, lost: Losses) -> dict[str, object]:
     """Chat's ``tools``, ``tool_choice`` and ``parallel_tool_calls``; what is lost is added to ``lost``.
 
     Raises BadRequest, naming the place.
     """
     functions: dict[str, dict[str, object]] = {}
-    tools = typed(fields, "tools", _list, "a list of tools") if "tools" in fields else None
-    for index, raw in enumerate(tools or ()):
+    for index, raw in enumerate(decode_field(fields, "tools", _list) or ()):
         _read_tool(raw, f"tools[{index}]", functions, lost)
     chat: dict[str, object] = {}
-    if "tool_choice" in fields and is_present(fields["tool_choice"]):
-        _read_choice(fields["tool_choice"], functions, chat, lost)
-    parallel = typed(fields, "parallel_tool_calls", _bool, "true or false") if "parallel_tool_calls" in fields else None
+    choice = get(fields, "tool_choice")
+    if choice is not None:
+        _read_choice(choice, functions, chat, lost)
+    parallel = decode_field(fields, "parallel_tool_calls", _bool)
     if not functions:
         # Without tools there is nothing to choose, and endpoints refuse a choice.
         return {}
@@ -61,64 +59,51 @@ def read_tools(fields: Fields, lost: list[str]) -> dict[str, object]:
     return chat
 
 
-def _read_tool(raw: Raw, where: str, functions: dict[str, dict[str, object]], lost: list[str]) -> None:
-    tool = typed({where: raw}, where, _tool, AS_THE_API_HAS_IT)
-    if tool.type is None:
-        raise BadRequest(f"'{where}.type' is missing", param=f"{where}.type", code="missing_required_parameter")
-    if tool.type != "function":
-        lost.append(where)
+def _read_tool(raw: Raw, where: str, functions: dict[str, dict[str, object]], lost: Losses) -> None:
+    tool = decode(raw, _tool, where)
+    if require(tool.type, f"{where}.type", "say which tool it is, such as function") != "function":
+        lost.add(where)
         return
-    if tool.name is None:
-        raise BadRequest(f"'{where}.name' is missing", param=f"{where}.name", code="missing_required_parameter")
-    function: dict[str, object] = {"name": tool.name}
+    name = require(tool.name, f"{where}.name", "name the function")
+    function: dict[str, object] = {"name": name}
     if tool.description is not None:
         function["description"] = tool.description
     if is_present(tool.parameters):
         function["parameters"] = tool.parameters
     if tool.strict is not None:
         function["strict"] = tool.strict
-    functions[tool.name] = function
+    functions[name] = function
 
 
-def _read_choice(given: Raw, functions: dict[str, dict[str, object]], chat: dict[str, object], lost: list[str]) -> None:
-    if starts_with(given, b'"'):
-        word = typed({"tool_choice": given}, "tool_choice", _str, "a string")
-        if word not in WORDS:
-            raise BadRequest(
-                f"'tool_choice' is {word[:40]!r}; it must be none, auto, required or an object",
-                param="tool_choice",
-                code="invalid_value",
-            )
-        chat["tool_choice"] = word
+def _read_choice(given: Raw, functions: dict[str, dict[str, object]], chat: dict[str, object], lost: Losses) -> None:
+    choice = decode(given, _choice, "tool_choice")
+    if isinstance(choice, str):
+        if choice not in WORDS:
+            raise refuse("tool_choice", f"is {choice[:40]!r}: it must be none, auto, required or an object")
+        chat["tool_choice"] = choice
         return
-    choice = typed({"tool_choice": given}, "tool_choice", _choice, AS_THE_API_HAS_IT)
     match choice.type:
         case "function":
-            if choice.name is None:
-                raise BadRequest(
-                    "'tool_choice.name' is missing", param="tool_choice.name", code="missing_required_parameter"
-                )
-            chat["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+            name = require(choice.name, "tool_choice.name", "name the function to call")
+            chat["tool_choice"] = {"type": "function", "function": {"name": name}}
         case "allowed_tools":
             _allow(choice, functions, chat, lost)
         case _:
-            lost.append("tool_choice")
+            lost.add("tool_choice")
 
 
-def _allow(choice: _Choice, functions: dict[str, dict[str, object]], chat: dict[str, object], lost: list[str]) -> None:
+def _allow(choice: _Choice, functions: dict[str, dict[str, object]], chat: dict[str, object], lost: Losses) -> None:
     """Only some of the tools may be used: only those are sent, which any endpoint understands."""
     if choice.mode not in ("auto", "required"):
-        raise BadRequest(
-            '\'tool_choice.mode\' is not "auto" or "required"', param="tool_choice.mode", code="invalid_value"
-        )
+        raise refuse("tool_choice.mode", "must be auto or required")
     allowed: set[str] = set()
     for index, raw in enumerate(choice.tools or ()):
         where = f"tool_choice.tools[{index}]"
-        tool = typed({where: raw}, where, _tool, AS_THE_API_HAS_IT)
+        tool = decode(raw, _tool, where)
         if tool.type == "function" and tool.name in functions:
             allowed.add(tool.name)
         else:
-            lost.append(where)
+            lost.add(where)
     for name in functions.keys() - allowed:
         del functions[name]
     chat["tool_choice"] = choice.mode
