@@ -1,15 +1,18 @@
 """The Responses API's ``input`` as a chat's messages.
 
-Input is a list of *items*, several of which make one chat message: what the assistant said and the calls it made then
-are items of their own, and one message. So an assistant's message stays open while items that belong to it follow, and
-is closed by whatever does not::
+Input is a list of *items*, several of which make one chat message: what the assistant thought, said and called is three
+items or more, and one message. So an assistant's message stays open while items that belong to it follow, and is closed
+by whatever does not::
 
-    message(assistant) function_call function_call    function_call_output function_call_output
-    └──────────── one assistant message ──────────┘    └─ tool message ──┘ └─ tool message ──┘
+    reasoning message(assistant) function_call function_call    function_call_output function_call_output
+    └─────────────── one assistant message ────────────────┘    └─ tool message ──┘ └─ tool message ──┘
 
-Left out without a word, since a chat never has it: reasoning of earlier turns, ids and statuses of items, annotations,
-cache breakpoints. Left out and named: items and parts that only a provider's own state gives a meaning (references,
-uploaded files, calls of built-in tools), images among a tool's results.
+A tool message is text: what else a call returned follows, once its results are told, as the user's, under a line that
+names the call. Thoughts count until the user speaks again, as the API itself has it; then they are left out.
+
+Left out without a word: ids and statuses of items, annotations, cache breakpoints. Left out and named: items and parts
+that only a provider's own state gives a meaning (references, uploaded files, calls of built-in tools, thoughts that are
+encrypted or kept elsewhere).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import msgspec
 from providerrank.wire.lost import Losses
 from providerrank.wire.nested import decode, refuse, require
 from providerrank.wire.raw import Raw, is_present
+from providerrank.wire.responses_parts import Part, read_parts, read_said, to_content
 
 
 class _Item(msgspec.Struct):
@@ -33,22 +37,13 @@ class _Item(msgspec.Struct):
     output: Raw = Raw()
 
 
-class _Part(msgspec.Struct):
-    type: str | None = None
-    text: str | None = None
-    refusal: str | None = None
-    image_url: str | None = None
-    detail: str | None = None
-    file_id: str | None = None
-    file_data: str | None = None
-    file_url: str | None = None
-    filename: str | None = None
-    input_audio: Raw = Raw()
+class _Thought(msgspec.Struct):
+    text: str = ""
 
 
 _text_or_list: msgspec.json.Decoder[str | list[Raw]] = msgspec.json.Decoder(str | list[Raw])
 _item = msgspec.json.Decoder(_Item)
-_part = msgspec.json.Decoder(_Part)
+_thoughts = msgspec.json.Decoder(list[_Thought])
 
 ROLES = {"user": "user", "system": "system", "developer": "system", "assistant": "assistant"}
 """``developer`` is ``system`` by another name, which templates of open models do not know."""
@@ -56,10 +51,6 @@ ROLES = {"user": "user", "system": "system", "developer": "system", "assistant":
 # What to put where something is missing.
 A_ROLE = "it must be user, assistant, system or developer"
 A_CONTENT = "give it a string or a list of content parts"
-A_PART = "say which content part it is, such as input_text"
-A_TEXT = "give it a string"
-A_URL = "give the image's URL, or its bytes as a data URL"
-A_FILE = "give the file's bytes as a data URL"
 A_NAME = "name the function that was called"
 THE_ARGUMENTS = "give the call's arguments as a JSON string"
 A_CALL = "give the id of the call"
@@ -78,17 +69,25 @@ def read_input(given: Raw, lost: Losses) -> list[Message]:
     conversation = _Conversation(lost)
     for index, raw in enumerate(items):
         conversation.take(raw, f"input[{index}]")
-    return conversation.messages
+    return conversation.finish()
 
 
 class _Conversation:
     """Messages so far; the last one may still be open."""
 
     def __init__(self, lost: Losses) -> None:
-        self.messages: list[Message] = []
         self._lost = lost
+        self._messages: list[Message] = []
         self._open: Message | None = None
         """The assistant's message that calls which follow belong to."""
+        self._thoughts: list[tuple[str, str]] = []
+        """Place and text of thoughts that belong to what the assistant does next."""
+        self._thoughtful: list[Message] = []
+        """Messages that hold thoughts, since the user last spoke."""
+        self._unreadable: list[str] = []
+        """Places of thoughts that are not told here, since the user last spoke."""
+        self._shown: list[Part] = []
+        """What calls returned beside text, to follow their results."""
 
     def take(self, raw: Raw, where: str) -> None:
         """One item of the input."""
@@ -99,14 +98,21 @@ class _Conversation:
         match kind:
             case None | "message":
                 self._take_message(item, where)
+            case "reasoning":
+                self._take_thought(item, where)
             case "function_call":
                 self._take_call(item, where)
             case "function_call_output":
                 self._take_result(item, where)
-            case "reasoning":
-                pass
             case _:
                 self._lost.add(where)
+
+    def finish(self) -> list[Message]:
+        """All messages, once there are no more items."""
+        self._show()
+        for where in [*self._unreadable, *(where for where, _ in self._thoughts)]:
+            self._lost.add(where)
+        return self._messages
 
     def _take_message(self, item: _Item, where: str) -> None:
         given = require(item.role, f"{where}.role", A_ROLE)
@@ -115,16 +121,36 @@ class _Conversation:
             raise refuse(f"{where}.role", f"is {given[:40]!r}: {A_ROLE}")
         if not is_present(item.content):
             require(None, f"{where}.content", A_CONTENT)
-        if role != "assistant":
-            content = read_content(item.content, f"{where}.content", self._lost)
-            self._add({"role": role, "content": content})
+        place = f"{where}.content"
+        if role == "assistant":
+            self._say(read_said(item.content, place, self._lost))
             return
-        said = _read_said(item.content, f"{where}.content", self._lost)
-        if self._open is not None and self._open["content"] is None:
-            self._open["content"] = said
+        parts = read_parts(item.content, place, self._lost)
+        if role == "user":
+            self._forget_thoughts()
+            parts = self._shown + parts
+            self._shown = []
+        self._add({"role": role, "content": to_content(parts)})
+
+    def _forget_thoughts(self) -> None:
+        self._thoughts.clear()
+        self._unreadable.clear()
+        for message in self._thoughtful:
+            message.pop("reasoning_content", None)
+        self._thoughtful.clear()
+
+    def _take_thought(self, item: _Item, where: str) -> None:
+        thoughts = decode(item.content, _thoughts, f"{where}.content") if is_present(item.content) else []
+        text = "".join(thought.text for thought in thoughts)
+        if text:
+            self._thoughts.append((where, text))
         else:
-            self._open = {"role": "assistant", "content": said}
-            self.messages.append(self._open)
+            self._unreadable.append(where)
+
+    def _say(self, said: str) -> None:
+        if self._open is not None and self._open["content"] is not None:
+            self._open = None
+        self._get_open()["content"] = said
 
     def _take_call(self, item: _Item, where: str) -> None:
         if item.namespace is not None:
@@ -134,12 +160,23 @@ class _Conversation:
             "arguments": require(item.arguments, f"{where}.arguments", THE_ARGUMENTS),
         }
         call = {"id": require(item.call_id, f"{where}.call_id", A_CALL), "type": "function", "function": function}
-        if self._open is None:
-            self._open = {"role": "assistant", "content": None}
-            self.messages.append(self._open)
-        calls = self._open.setdefault("tool_calls", [])
+        calls = self._get_open().setdefault("tool_calls", [])
         assert isinstance(calls, list)
         calls.append(call)
+
+    def _get_open(self) -> Message:
+        """The assistant's message that goes on, or begins; with what was thought before."""
+        message = self._open
+        if message is None:
+            message = {"role": "assistant", "content": None}
+            self._add(message)
+            self._open = message
+        if self._thoughts:
+            thought = "".join(text for _, text in self._thoughts)
+            message["reasoning_content"] = str(message.get("reasoning_content", "")) + thought
+            self._thoughts.clear()
+            self._thoughtful.append(message)
+        return message
 
     def _take_result(self, item: _Item, where: str) -> None:
         if item.call_id is None and item.name is not None:
@@ -148,82 +185,21 @@ class _Conversation:
         call_id = require(item.call_id, f"{where}.call_id", A_CALL)
         if not is_present(item.output):
             require(None, f"{where}.output", A_CONTENT)
-        content = read_content(item.output, f"{where}.output", self._lost, only_text=True)
-        self._add({"role": "tool", "tool_call_id": call_id, "content": content})
+        parts = read_parts(item.output, f"{where}.output", self._lost)
+        shown = [part for part in parts if part["type"] != "text"]
+        if shown:
+            self._shown += [{"type": "text", "text": f"Returned by tool call {call_id}:"}, *shown]
+        text = "\n".join(str(part["text"]) for part in parts if part["type"] == "text")
+        self._open = None
+        self._messages.append({"role": "tool", "tool_call_id": call_id, "content": text})
 
     def _add(self, message: Message) -> None:
+        """A message that is no tool's."""
+        self._show()
         self._open = None
-        self.messages.append(message)
+        self._messages.append(message)
 
-
-def read_content(given: Raw, where: str, lost: Losses, *, only_text: bool = False) -> str | list[dict[str, object]]:
-    """A message's content: a string where it is one text, else chat's content parts.
-
-    ``only_text``: any other part is lost, as in a tool's message. Raises BadRequest.
-    """
-    content = decode(given, _text_or_list, where)
-    if isinstance(content, str):
-        return content
-    parts: list[dict[str, object]] = []
-    texts: list[str] = []
-    for index, raw in enumerate(content):
-        place = f"{where}[{index}]"
-        part = decode(raw, _part, place)
-        kind = require(part.type, f"{place}.type", A_PART)
-        if kind in ("input_text", "output_text", "text"):
-            text = require(part.text, f"{place}.text", A_TEXT)
-            texts.append(text)
-            parts.append({"type": "text", "text": text})
-        elif only_text or (carried := _read_medium(part, place, lost)) is None:
-            lost.add(place)
-        else:
-            parts.append(carried)
-    if len(texts) == len(parts) <= 1:
-        return "".join(texts)
-    return parts
-
-
-def _read_medium(part: _Part, where: str, lost: Losses) -> dict[str, object] | None:
-    """An image, a file or a sound as chat's content part; None where chat has none for it."""
-    match part.type:
-        case "input_image":
-            if part.image_url is None:
-                require(part.file_id, f"{where}.image_url", A_URL)
-                return None  # a file that only the provider it was uploaded to has
-            image = {"url": part.image_url}
-            if part.detail is not None:
-                image["detail"] = part.detail
-            return {"type": "image_url", "image_url": image}
-        case "input_file":
-            if part.file_data is None:
-                require(part.file_url or part.file_id, f"{where}.file_data", A_FILE)
-                return None
-            file = {"file_data": part.file_data}
-            if part.filename is not None:
-                file["filename"] = part.filename
-            if part.detail not in (None, "auto"):
-                lost.add(f"{where}.detail")
-            return {"type": "file", "file": file}
-        case "input_audio" if is_present(part.input_audio):
-            return {"type": "input_audio", "input_audio": part.input_audio}
-        case _:
-            return None
-
-
-def _read_said(given: Raw, where: str, lost: Losses) -> str:
-    """What the assistant said, refusals included: one text, which is what every endpoint takes."""
-    content = decode(given, _text_or_list, where)
-    if isinstance(content, str):
-        return content
-    said: list[str] = []
-    for index, raw in enumerate(content):
-        place = f"{where}[{index}]"
-        part = decode(raw, _part, place)
-        match require(part.type, f"{place}.type", A_PART):
-            case "output_text" | "input_text" | "text":
-                said.append(require(part.text, f"{place}.text", A_TEXT))
-            case "refusal":
-                said.append(require(part.refusal, f"{place}.refusal", A_TEXT))
-            case _:
-                lost.add(place)
-    return "".join(said)
+    def _show(self) -> None:
+        if self._shown:
+            self._messages.append({"role": "user", "content": self._shown})
+            self._shown = []
