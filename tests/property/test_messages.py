@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import msgspec
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from providerrank.wire.dialect import Fields
@@ -140,6 +140,7 @@ def check_same(told: Answer, meant: Answer) -> None:
     assert told.called == meant.called
 
 
+@settings(deadline=None)
 @given(chat_streams(), st.integers(1, 200))
 def test_a_chat_stream_written_as_messages_and_read_back_is_the_same_answer(
     stream: tuple[list[bytes], int], size: int
@@ -152,6 +153,7 @@ def test_a_chat_stream_written_as_messages_and_read_back_is_the_same_answer(
     check_same(read_chunks(read_stream(written, size)), meant)
 
 
+@settings(deadline=None)
 @given(chat_streams(), st.data())
 def test_another_endpoint_goes_on_where_a_native_stream_was_cut(
     stream: tuple[list[bytes], int], data: st.DataObject
@@ -169,6 +171,7 @@ def test_another_endpoint_goes_on_where_a_native_stream_was_cut(
     check_same(read_chunks(read_stream(native + rest, 4096)), meant)
 
 
+@settings(deadline=None)
 @given(chat_streams(), st.data())
 def test_blocks_start_in_order_grow_while_open_and_are_all_closed(
     stream: tuple[list[bytes], int], data: st.DataObject
@@ -283,6 +286,7 @@ def normalize(request: dict[str, Json]) -> dict[str, Json]:
     return request
 
 
+@settings(deadline=None)
 @given(requests())
 def test_a_chat_request_comes_back_from_the_messages_api_as_it_was(request: dict[str, Json]) -> None:
     written, lost = from_chat(to_fields(request))
@@ -329,6 +333,7 @@ def likely_requests(draw: st.DrawFn) -> bytes:
     return msgspec.json.encode({"max_tokens": 5, "messages": messages} | fields)
 
 
+@settings(deadline=None)
 @given(ANYTHING | likely_requests())
 @example(DEEP)
 @example(NOT_UTF8)
@@ -348,6 +353,7 @@ EVENTS = st.fixed_dictionaries({"type": WORDS_OF_THE_APIS}).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(ANYTHING)
 @example(DEEP)
 @example(NOT_UTF8)
@@ -362,6 +368,7 @@ def test_any_answer_is_translated_or_malformed(body: bytes) -> None:
         assert str(refused)
 
 
+@settings(deadline=None)
 @given(st.lists(ANYTHING | EVENTS.map(msgspec.json.encode), max_size=6))
 @example([DEEP])
 @example([NOT_UTF8])
