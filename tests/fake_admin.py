@@ -96,6 +96,8 @@ class FakeStats:
     ttft_sum_us: dict[str, int] = field(default_factory=dict)
     requests: dict[tuple[str, str], int] = field(default_factory=dict)
     fallbacks: int = 0
+    hedges: int = 0
+    hedges_won: int = 0
     continuations: int = 0
     client_cancels: int = 0
     input_tokens: dict[str, int] = field(default_factory=dict)

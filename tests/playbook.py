@@ -5,8 +5,9 @@ A test reads as what happened to one request::
     play("a", "b").begin().tries("a").fails(Fault.UNREACHABLE).tries("b").content().commits().ends().finishes()
 
 Verbs that end in *s* and name an action (``tries``, ``commits``, ``waits``, ``finishes``, ``answers``, ``gives_up``,
-``carries_on``) check what the last event led to. The others are events. Time stands still unless ``passes`` or
-``runs_out`` move it. Every event's action has to be checked before the next one: an action nobody expects fails.
+``carries_on``, ``hedges_on``, ``drops``) check what the last event led to. The others are events, of the live attempt,
+or of the one ``of`` a provider where two are live. Time stands still unless ``passes`` or ``runs_out`` move it. Every
+event's action has to be checked before the next one: an action nobody expects fails.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from providerrank.rules.attempts import (
     Answer,
     Attempt,
     Attempts,
+    Drop,
     Fail,
     Fault,
+    Hedge,
     State,
     Timing,
     Try,
     Wait,
 )
 from providerrank.rules.cells import Endpoint, Price
+from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.why import Why
 
 MS = 1_000
@@ -62,6 +66,8 @@ class Pool:
     """Endpoint id to the time its rate limit ends."""
     out: set[str] = field(default_factory=set)
     """Ids believed out: only a last resort."""
+    full: set[str] = field(default_factory=set)
+    """Ids without room for a second attempt beside a live one."""
     tried: list[str] = field(default_factory=list)
     features: frozenset[str] = frozenset()
     context_over: int = 0
@@ -79,9 +85,11 @@ class Pool:
     def is_usable(self, candidate: Endpoint, now_us: int) -> bool:
         return candidate.id not in self.tried and self.cooling.get(candidate.id, 0) <= now_us and self.admits(candidate)
 
-    def next(self, now_us: int) -> Endpoint | None:
+    def next(self, now_us: int, spare: bool = False) -> Endpoint | None:
         for candidate in self.models[self.at][1]:
             if candidate.id not in self.out and self.is_usable(candidate, now_us):
+                if spare and candidate.id in self.full:
+                    return None
                 self.tried.append(candidate.id)
                 return candidate
         return None
@@ -136,65 +144,94 @@ class Pool:
 class Playbook:
     """One request's transcript. See the module."""
 
-    def __init__(self, pool: Pool, timing: Timing, first_token_us: int, jitter: float) -> None:
+    def __init__(
+        self, pool: Pool, timing: Timing, first_token_us: int, jitter: float, hedge_us: int | None = None
+    ) -> None:
         self.pool = pool
         self.now_us = START_US
         self.machine = Attempts(pool, timing, lambda: jitter)
+        self.hedges = HedgeBudget(1.0)
+        self.hedges.requests = 1
         self._first_token_us = first_token_us
+        self._hedge_us = hedge_us
         self._unread: Action | None = None
 
-    def _get_silence_us(self, endpoint: Endpoint, budget_us: int) -> int:
+    # ---- what the machine asks (Watch) ---------------------------------------------------------------------------
+
+    def get_silence_us(self, endpoint: Endpoint, budget_us: int) -> int:
         del endpoint
         return min(self._first_token_us, budget_us)
+
+    def get_hedge_us(self, endpoint: Endpoint) -> int | None:
+        assert endpoint in {attempt.endpoint for attempt in self.live}
+        return self._hedge_us
+
+    # ---- which attempt -------------------------------------------------------------------------------------------
+
+    @property
+    def live(self) -> list[Attempt]:
+        """What is under way."""
+        return [attempt for attempt in (self.machine.attempt, self.machine.rival) if attempt is not None]
+
+    def _find(self, of: str | None) -> Attempt:
+        """The attempt an event is about, which may be over: the provider's last, or the only live one, or the last."""
+        if of is None:
+            [attempt] = self.live or self.machine.log[-1:]
+            return attempt
+        return [attempt for attempt in self.machine.log if attempt.endpoint.provider == of][-1]
 
     # ---- events --------------------------------------------------------------------------------------------------
 
     def begin(self) -> Self:
         return self._event(self.machine.begin(self.now_us))
 
-    def connects(self) -> Self:
+    def connects(self, of: str | None = None) -> Self:
         self._expect_nothing_unread()
-        self.machine.connected(self.now_us)
+        self.machine.connected(self.now_us, self._find(of))
         return self
 
-    def first_byte(self) -> Self:
+    def first_byte(self, of: str | None = None) -> Self:
         self._expect_nothing_unread()
-        self.machine.first_byte(self.now_us)
+        self.machine.first_byte(self.now_us, self._find(of))
         return self
 
-    def progress(self) -> Self:
+    def progress(self, of: str | None = None) -> Self:
         self._expect_nothing_unread()
-        self.machine.progress(self.now_us)
+        self.machine.progress(self.now_us, self._find(of))
         return self
 
-    def content(self) -> Self:
-        return self._event(self.machine.first_content(self.now_us))
+    def content(self, of: str | None = None) -> Self:
+        return self._event(self.machine.first_content(self.now_us, self._find(of)))
 
     def tool_call(self) -> Self:
         """Something was delivered that nothing can continue."""
         self.machine.sealed = True
         return self
 
-    def ends(self) -> Self:
-        return self._event(self.machine.end(self.now_us))
+    def ends(self, of: str | None = None) -> Self:
+        return self._event(self.machine.end(self.now_us, self._find(of)))
 
     def fails(
         self,
         fault: Fault,
         *,
+        of: str | None = None,
         status: int | None = None,
         detail: str = "",
         features: frozenset[str] = frozenset(),
     ) -> Self:
-        return self._event(self.machine.failed(self.now_us, fault, status=status, detail=detail, features=features))
+        return self._event(
+            self.machine.failed(self.now_us, self._find(of), fault, status=status, detail=detail, features=features)
+        )
 
-    def rate_limited(self, for_us: int) -> Self:
+    def rate_limited(self, for_us: int, of: str | None = None) -> Self:
         """A 429 that says how long: its endpoint cools, as the gateway sees to, and the attempt fails."""
-        live = self.machine.attempt
-        assert live is not None, "nothing is live that could be rate limited"
+        live = self._find(of)
         until_us = self.now_us + for_us
         self.pool.cooling[live.endpoint.id] = max(until_us, self.pool.cooling.get(live.endpoint.id, 0))
-        return self._event(self.machine.failed(self.now_us, Fault.RATE_LIMITED, status=429, cool_until_us=until_us))
+        return self._event(
+            self.machine.failed(self.now_us, live, Fault.RATE_LIMITED, status=429, cool_until_us=until_us)
+        )
 
     def client_leaves(self) -> Self:
         self._expect_nothing_unread()
@@ -204,7 +241,7 @@ class Playbook:
     def passes(self, us: int) -> Self:
         """Time passes and the machine's clock is read."""
         self.now_us += us
-        return self._event(self.machine.clock(self.now_us, self._get_silence_us))
+        return self._event(self.machine.clock(self.now_us, self))
 
     def runs_out(self) -> Self:
         """Time passes until a clock of the machine runs out; it may ask to be read before that."""
@@ -225,6 +262,27 @@ class Playbook:
         assert attempt.model == attempt.endpoint.model
         assert attempt.started_us == self.now_us + pause_us
         assert self.machine.attempt is attempt is self.machine.log[-1]
+        assert self.machine.rival is None
+        return self
+
+    def hedges_on(self, name: str) -> Self:
+        action = self._read()
+        assert isinstance(action, Hedge), f"expected a second attempt on {name}, got {action}"
+        attempt = action.attempt
+        assert attempt.endpoint.provider == name
+        assert attempt.hedge
+        assert not attempt.resuming
+        assert attempt.started_us == self.now_us
+        assert self.machine.rival is attempt is self.machine.log[-1]
+        assert self.machine.attempt is not None
+        return self
+
+    def drops(self, name: str, fault: Fault) -> Self:
+        """A clock of one of two ran out."""
+        action = self._read()
+        assert isinstance(action, Drop), f"expected {name} to be dropped, got {action}"
+        assert (action.attempt.endpoint.provider, action.attempt.fault) == (name, fault)
+        assert len(self.live) == 1
         return self
 
     def commits(self) -> Self:
@@ -286,7 +344,8 @@ class Playbook:
 
     def _is_over(self) -> Self:
         assert self.machine.state is State.DONE
-        assert self.machine.attempt is None
+        assert not self.live
+        assert all(attempt.ended_us is not None for attempt in self.machine.log)
         return self
 
 
@@ -297,6 +356,7 @@ def play(
     first_token_us: int = FIRST_TOKEN_US,
     jitter: float = 0.0,
     total_us: int = TIMING.total_us,
+    hedge_us: int | None = None,
 ) -> Playbook:
     """A request for model ``m`` with these candidates, best first, and those of a fallback model ``n``."""
     models = [("m", [endpoint(c) if isinstance(c, str) else c for c in candidates])]
@@ -304,4 +364,4 @@ def play(
         models.append(("n", [endpoint(c, "n") if isinstance(c, str) else c for c in fallback]))
     believed_out = {c.id for _, listed in models for c in listed if c.provider in out}
     timing = replace(TIMING, total_us=total_us)
-    return Playbook(Pool(models, out=believed_out), timing, first_token_us, jitter)
+    return Playbook(Pool(models, out=believed_out), timing, first_token_us, jitter, hedge_us)

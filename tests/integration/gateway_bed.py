@@ -393,6 +393,7 @@ async def bed(
     certificate: ssl.SSLContext | None = None,
     host: str = "127.0.0.1",
     explain: int = 0,
+    hedge: float = PARAMS.hedge_share,
 ) -> AsyncIterator[Bed]:
     """A gateway in front of ``sellers``. ``models`` replace the rules made from their order."""
     before = asyncio.all_tasks()
@@ -423,6 +424,7 @@ async def bed(
                 clocks=clocks or Clocks(),
                 limits=limits or Limits(),
                 explain=explain,
+                hedge=hedge,
             ),
             Router(catalog, random.Random(1), looks=Looks(8 * explain, PARAMS)),
             tls=trust,

@@ -88,6 +88,7 @@ def build_settings(loaded: Loaded) -> GatewaySettings:
             drain_us=_to_us(gateway.drain),
         ),
         explain=gateway.explain,
+        hedge=config.buyer.hedge,
     )
 
 

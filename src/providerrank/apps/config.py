@@ -95,6 +95,7 @@ class BuyerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_cap: CapTable | None = None
     weights: WeightsTable = WeightsTable(reputation=0.6, price=0.4)
     exploration: float = 0.02
+    hedge: float = 0.05
 
 
 class TimeoutsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -141,7 +141,7 @@ class _Rules:
         )
 
     def check_buyer(self) -> None:
-        """Cap, weights and exploration."""
+        """Cap, weights, exploration and hedging."""
         buyer = self.config.buyer
         if buyer.price_cap is not None:
             for side in ("input", "output"):
@@ -150,9 +150,9 @@ class _Rules:
                     ("buyer", "price_cap", side), price, "a cap is above 0", above=0, unit="USD per million tokens"
                 )
         self.check_weights(("buyer", "weights"), buyer.weights)
-        self.check_number(
-            ("buyer", "exploration"), buyer.exploration, "a share of requests is from 0 to 1", least=0, most=1
-        )
+        for key in ("exploration", "hedge"):
+            share: float = getattr(buyer, key)
+            self.check_number(("buyer", key), share, "a share of requests is from 0 to 1", least=0, most=1)
 
     def check_timeouts(self) -> None:
         """Every clock is above zero, but for patience, which may be none."""

@@ -22,9 +22,11 @@ from providerrank.rules.attempts import (
     Answer,
     Attempt,
     Attempts,
+    Drop,
     Fail,
     Fault,
     Finish,
+    Hedge,
     Try,
     Wait,
 )
@@ -33,7 +35,9 @@ from providerrank.rules.attempts import (
 )
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.finished import CLIENT_LEFT, Finished, get_kept_ask, get_kept_log
+from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Observation, Outcome
+from providerrank.rules.params import PARAMS
 from providerrank.wire.answer import Usage
 from providerrank.wire.dialect import CannotSay
 from providerrank.wire.errors import Malformed
@@ -80,6 +84,8 @@ class Exchange:
     # How it is at rest. Most requests never change most of these, so an exchange begins with none of its own.
     _leg: Leg | None = None
     """The attempt that is under way and not accounted for yet."""
+    _rival: Leg | None = None
+    """A second one, begun because the first was slow."""
     _streaming = False
     _paused = False
     status = 200
@@ -160,7 +166,8 @@ class Exchange:
         now = self.gateway.now_us()
         self._machine.client_gone(now)
         self.status = CLIENT_LEFT
-        self._drop_live(now)
+        for leg in self._legs:
+            self._drop(leg, now)
         self.gateway.stats.client_cancels += 1
         self.gateway.close_exchange(self)
 
@@ -170,67 +177,74 @@ class Exchange:
         gateway = self.gateway
         if not gateway.is_live(self):
             return
-        try:
-            self._drop_live(gateway.now_us())
-        except Exception:
-            log.exception("accounting crashed")
+        for leg in self._legs:
+            try:
+                self._drop(leg, gateway.now_us())
+            except Exception:
+                log.exception("accounting crashed")
         self._send_error(500, "the gateway failed on this request", "internal_error")
 
-    def _drop_live(self, now: int) -> None:
-        """Whatever is under way is of no use any more, which says nothing of its endpoint."""
-        leg = self._leg
-        if leg is not None:
-            leg.drop()
-            leg.attempt.ended_us = now
-            self._account(leg, Outcome.NOBODYS, now)
+    @property
+    def _legs(self) -> list[Leg]:
+        """What is under way: none while it waits, two while it is hedged."""
+        return [leg for leg in (self._leg, self._rival) if leg is not None]
+
+    def _drop(self, leg: Leg, now: int) -> None:
+        """It is of no use any more, which says nothing of its endpoint."""
+        leg.drop()
+        leg.attempt.ended_us = now
+        self._account(leg, Outcome.NOBODYS, now)
 
     def tick(self, now_us: int) -> None:
         """Time passed; called every few milliseconds while the exchange lives."""
-        machine, leg = self._machine, self._leg
-        if leg is not None:
-            if leg.progressed or self._paused:
-                if leg.body and leg.status == 200:
-                    machine.first_byte(now_us)
-                leg.progressed = False
-                # The client's slowness is not the endpoint's: only the request's own end counts.
-                machine.progress(now_us)
-            if leg.finished_us is not None and now_us - leg.finished_us > FINISH_GRACE_US:
-                leg.drop()
-                self.finish(leg, now_us)
-                return
-            if leg.error_since_us is not None and now_us - leg.error_since_us > ERROR_BODY_US:
-                leg.drop()
-                self.refused(leg, now_us)
-                return
+        machine, leg, rival = self._machine, self._leg, self._rival
+        if (leg is not None and self._look_at(leg, now_us)) or (rival is not None and self._look_at(rival, now_us)):
+            return
         if now_us >= machine.due_us:
             if self._relay is not None:
                 machine.sealed = self._relay.sealed
-            action = machine.clock(now_us, self._get_silence_us)
+            action = machine.clock(now_us, self)
             if action is not None:
-                if leg is not None:
-                    leg.drop()
-                    self._account(leg, leg.attempt.outcome, now_us)
+                self._settle(now_us)
                 self._do(action)
+
+    def _look_at(self, leg: Leg, now_us: int) -> bool:
+        """Whether a leg's answer has moved, or is over though its call is not."""
+        if leg.progressed or self._paused:
+            if leg.body and leg.status == 200:
+                self._machine.first_byte(now_us, leg.attempt)
+            leg.progressed = False
+            # The client's slowness is not the endpoint's: only the request's own end counts.
+            self._machine.progress(now_us, leg.attempt)
+        if leg.finished_us is not None and now_us - leg.finished_us > FINISH_GRACE_US:
+            leg.drop()
+            self.finish(leg, now_us)
+        elif leg.error_since_us is not None and now_us - leg.error_since_us > ERROR_BODY_US:
+            leg.drop()
+            self.refused(leg, now_us)
+        else:
+            return False
+        return True
 
     def pause(self) -> None:
         """The client does not keep up."""
         self._paused = True
-        if self._leg is not None:
-            self._leg.pause()
+        for leg in self._legs:
+            leg.pause()
 
     def resume(self) -> None:
         """The client keeps up again."""
         self._paused = False
-        self._machine.progress(self.gateway.now_us())
-        if self._leg is not None:
-            self._leg.resume()
+        now = self.gateway.now_us()
+        for leg in self._legs:
+            self._machine.progress(now, leg.attempt)
+            leg.resume()
 
     # ---- what a leg shows ----------------------------------------------------------------------------------------
 
     def connected(self, leg: Leg, now: int) -> None:
         """The request is on its way."""
-        del leg
-        self._machine.connected(now)
+        self._machine.connected(now, leg.attempt)
 
     # ---- judging answers -----------------------------------------------------------------------------------------
 
@@ -250,7 +264,7 @@ class Exchange:
         attempt = leg.attempt
         if attempt.first_content_us is None:
             attempt.first_content_us = now
-        self._machine.end(now)
+        self._machine.end(now, attempt)
         self._account_success(leg, now, reply.usage, len(reply.text.encode()) // BYTES_PER_TOKEN)
         self.endpoint_header = leg.target.header
         self._client.send_answer(self, 200, body)
@@ -263,8 +277,12 @@ class Exchange:
         status = leg.status
         if status in NO_SUCH_API and self._intake.is_chat and leg.dialect is None and leg.target.turn():
             # The same attempt, in the words it understands: nobody is to blame.
-            self._leg = Leg(self, leg.attempt, leg.target)
-            self._call_endpoint(self._leg)
+            again = Leg(self, leg.attempt, leg.target)
+            if leg is self._rival:
+                self._rival = again
+            else:
+                self._leg = again
+            self._call_endpoint(again)
             return
         reading = read_error(status, body)
         endpoint_id = leg.attempt.endpoint.id
@@ -318,8 +336,7 @@ class Exchange:
         if not relay.delivered_content:
             return
         if attempt.first_content_us is None:
-            self._machine.first_content(self.gateway.now_us())
-            self.endpoint_header = leg.target.header
+            self._commit(leg, relay)
         out = relay.take_output()
         if not out:
             return
@@ -328,6 +345,17 @@ class Exchange:
         else:
             self._streaming = True
             self._client.begin_stream(self, out)
+
+    def _commit(self, leg: Leg, relay: Relay) -> None:
+        """The first content: this answer is the client's."""
+        now = self.gateway.now_us()
+        self._machine.first_content(now, leg.attempt)
+        self.endpoint_header = leg.target.header
+        self._relay = relay
+        if self._rival is not None:
+            self._settle(now)
+            if leg.attempt.hedge:
+                self.gateway.stats.hedges_won += 1
 
     def stream_ended(self, leg: Leg, relay: Relay, now: int) -> None:
         """A streamed answer's body is complete as HTTP goes."""
@@ -347,7 +375,7 @@ class Exchange:
         relay = leg.relay
         assert relay is not None
         leg.finished_us = None
-        self._machine.end(now)
+        self._machine.end(now, leg.attempt)
         counted = max(relay.written_bytes // BYTES_PER_TOKEN, 0)
         self._account_success(leg, now, relay.usage, counted)
         self._client.end_stream(self, relay.write_end())
@@ -386,10 +414,19 @@ class Exchange:
         attempt.note = detail if note is None else leg.target.redact(note.encode()).decode()
         self._account(leg, attempt.outcome, now)
         action = self._machine.failed(
-            now, fault, status=status, detail=detail, cool_until_us=cool_until_us, features=features
+            now, attempt, fault, status=status, detail=detail, cool_until_us=cool_until_us, features=features
         )
         if action is not None:
+            self._settle(now)
             self._do(action)
+
+    def _settle(self, now: int) -> None:
+        """Close what the machine has ended: by a clock, or because another attempt was first."""
+        machine = self._machine
+        for leg in self._legs:
+            if leg.attempt is not machine.attempt and leg.attempt is not machine.rival:
+                leg.drop()
+                self._account(leg, leg.attempt.outcome, now)
 
     def _do(self, action: Action) -> None:
         gateway = self.gateway
@@ -400,6 +437,10 @@ class Exchange:
                 leg.timer = gateway.loop.call_later(action.pause_us / 1e6, self._call_endpoint, leg)
             else:
                 self._call_endpoint(leg)
+        elif isinstance(action, Hedge):
+            gateway.stats.hedges += 1
+            leg = self._rival = Leg(self, action.attempt, gateway.start_attempt(action.attempt))
+            self._call_endpoint(leg)
         elif isinstance(action, Answer):
             self.endpoint_header = gateway.targets[action.attempt.endpoint.id].header
             self.status = self.held_status
@@ -408,7 +449,7 @@ class Exchange:
         elif isinstance(action, Fail):
             self._send_error(action.status, action.message, action.code, action.retry_after_us)
         else:
-            assert isinstance(action, (RelayAction, Finish, Wait))
+            assert isinstance(action, (RelayAction, Finish, Wait, Drop))
 
     def _call_endpoint(self, leg: Leg) -> None:
         leg.timer = None
@@ -425,9 +466,9 @@ class Exchange:
             else:
                 if attempt.resuming:
                     gateway.stats.continuations += 1
-                elif relay.delivered_content:
-                    # Nothing of it reached the client: the next answer starts afresh.
-                    relay = self._relay = Relay(intake)
+                elif attempt.hedge or relay.delivered_content:
+                    # Nothing of the other reached the client: this answer has its own beginning.
+                    relay = Relay(intake)
                 body = relay.begin_attempt(attempt.endpoint, upstream_model, dialect)
                 leg.relay, dialect = relay, relay.dialect
         except CannotSay as error:
@@ -445,7 +486,7 @@ class Exchange:
         if self._paused:
             call.pause()
         if call.start():
-            self._machine.connected(attempt.started_us)
+            self._machine.connected(attempt.started_us, attempt)
 
     def _cannot_say(self, leg: Leg, error: CannotSay) -> None:
         """The endpoint speaks only an API that has no words for this request."""
@@ -475,15 +516,28 @@ class Exchange:
     # ---- accounts ------------------------------------------------------------------------------------------------
 
     def _account(self, leg: Leg, outcome: Outcome, now: int) -> None:
-        self._leg = None
+        if leg is self._rival:
+            self._rival = None
+        else:
+            self._leg = None
         attempt = leg.attempt
+        total = now - attempt.started_us
         observation = Observation(
-            attempt.endpoint.id, self._intake.task, now, outcome, self._get_ttft_us(attempt), now - attempt.started_us
+            attempt.endpoint.id,
+            self._intake.task,
+            now,
+            outcome,
+            self._get_ttft_us(attempt),
+            total,
+            silent_us=total if attempt.beaten else None,
         )
         self.gateway.end_attempt(attempt, observation, self._session)
 
     def _account_success(self, leg: Leg, now: int, usage: Usage | None, counted: int) -> None:
-        self._leg = None
+        if leg is self._rival:
+            self._rival = None
+        else:
+            self._leg = None
         gateway, attempt, target = self.gateway, leg.attempt, leg.target
         endpoint = attempt.endpoint
         prompt = self._intake.input_tokens
@@ -541,7 +595,26 @@ class Exchange:
             return None
         return first - attempt.started_us
 
-    def _get_silence_us(self, endpoint: Endpoint, budget_us: int) -> int:
+    # ---- what the machine asks of an attempt that says nothing (Watch) -------------------------------------------
+
+    @property
+    def hedges(self) -> HedgeBudget:
+        """What pays for a second attempt."""
+        return self.gateway.hedges
+
+    def get_hedge_us(self, endpoint: Endpoint) -> int | None:
+        """After how long of silence a second attempt may begin; None: not for this request (``rules.hedging``)."""
+        intake = self._intake
+        if (
+            not self.gateway.settings.hedge
+            or not intake.stream
+            or intake.seals
+            or intake.input_tokens > PARAMS.hedge_input_tokens
+        ):
+            return None
+        return self.gateway.router.hedge_us(endpoint.id, intake.task)
+
+    def get_silence_us(self, endpoint: Endpoint, budget_us: int) -> int:
         """How long an endpoint may say nothing before another is asked."""
         gateway = self.gateway
         fixed = gateway.clocks.first_token_us

@@ -30,6 +30,7 @@ from providerrank.gateway.upstream import Pool, Target
 from providerrank.rules.ask import Ask, EmptyPool, RoutingError, UnknownModel
 from providerrank.rules.attempts import Attempt, Timing
 from providerrank.rules.finished import Finished, get_cut_ask
+from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.router import Router
 from providerrank.wire.apis import DIALECTS, PATHS, read_any
@@ -101,6 +102,7 @@ class Gateway:
         if settings.explain:
             self.ring = Ring(settings.explain)
             self.watch(self.ring.keep)
+        self.hedges = HedgeBudget(settings.hedge)
         self.draining = False
         self.streamed_models: set[str] = set()
         self.targets: dict[str, Target] = {}
@@ -168,6 +170,7 @@ class Gateway:
         self.clocks, self.limits, self.timing = settings.clocks, settings.limits, _get_timing(settings.clocks)
         self.pool.limits = settings.limits
         self._take_keys(settings.keys)
+        self.hedges.change(settings.hedge)
         targets = dict(self.targets)
         for upstream in settings.upstreams:
             endpoint_id = upstream.endpoint.id
@@ -295,6 +298,7 @@ class Gateway:
         self._exchanges.add(exchange)
         if self._ticker is None:
             self._ticker = self.loop.call_later(TICK_S, self._tick)
+        self.hedges.requests += 1
         client.attach(exchange)
         exchange.begin(now)
 
@@ -443,8 +447,8 @@ class Gateway:
         """An attempt is over: release its place, learn from it, count it."""
         endpoint_id = attempt.endpoint.id
         self.router.release(endpoint_id)
-        self.router.observe(observation, session)
         self.targets[endpoint_id].stats.count_end(attempt, observation.outcome, observation.at_us)
+        self.router.observe(observation, session)
         if observation.outcome is Outcome.REFUSED_US:
             self.tell_operator(attempt, observation.at_us)
         if self._on_attempt is not None:
@@ -473,7 +477,8 @@ class Gateway:
             finished = exchange.tell()
             for watcher in self._watchers:
                 watcher(finished)
-        if len(exchange.attempts) > 1:
+        attempts = exchange.attempts
+        if len(attempts) > 1 and (attempts[0].fault is not None or sum(not one.hedge for one in attempts) > 1):
             self.stats.fallbacks += 1
 
     # ---- connections ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from providerrank.rules.cells import Endpoint
+from providerrank.rules.params import PARAMS
 
 UPSTREAM_DIALECTS = ("openai", "anthropic")
 """What an endpoint may be said to speak; the second means: nothing else."""
@@ -69,3 +70,5 @@ class GatewaySettings:
     limits: Limits = Limits()
     explain: int = 0
     """How many of the latest requests can be explained; their router must take looks (``rules.sight``)."""
+    hedge: float = PARAMS.hedge_share
+    """Of requests, 0..1, at most this many have a second attempt while the first is slow; 0: none."""

@@ -65,6 +65,11 @@ class Stats:
         self.ttft_bounds_s = TTFT_BOUNDS_S
         self.endpoints: dict[str, EndpointStats] = {}
         self.fallbacks = 0
+        """Requests that went on to another attempt because one failed."""
+        self.hedges = 0
+        """Second attempts begun beside a slow one, and"""
+        self.hedges_won = 0
+        """those of them that had content first."""
         self.continuations = 0
         self.client_cancels = 0
         self.connections = 0

@@ -2,8 +2,8 @@
 
 One request is a walk over candidates. The machine owns the walk and the clocks; it does no I/O. Its
 driver tells it what was seen (``begin``, ``connected``, ``first_content``, ``progress``, ``end``,
-``failed``, ``clock``, ``client_gone``) and does what it answers (``Try``, ``Wait``, ``Relay``,
-``Finish``, ``Answer``, ``Fail``, or nothing). Which candidate is best *now* is asked of a
+``failed``, ``clock``, ``client_gone``) and on which attempt, and does what it answers (``Try``, ``Hedge``, ``Drop``,
+``Wait``, ``Relay``, ``Finish``, ``Answer``, ``Fail``, or nothing). Which candidate is best *now* is asked of a
 ``Candidates`` port, so the same machine serves every kind of request and every ranking.
 
 ::
@@ -13,9 +13,15 @@ driver tells it what was seen (``begin``, ``connected``, ``first_content``, ``pr
              v  |        v
            WAITING     TRYING (resuming)         a committed answer is continued, never replaced
 
+*Hedging.* While TRYING, an attempt that has been silent for longer than its cell usually takes may get a second one
+beside it, elsewhere (``rules.hedging`` says when, and how many of all requests may). From there on each has its
+own clocks and its own end. The first to have content is committed to and the other is dropped, which counts
+against nobody; where one fails the other goes on alone, and nothing else is tried meanwhile.
+
 Invariants, held by a property test:
 
-* at most one attempt is live, and at most one is committed to the client at a time;
+* at most two attempts are live, of which the second is the request's only hedge, and only before anything is
+  committed; at most one is committed to the client at a time;
 * once committed, only the same model continues, and only where nothing delivered is contradicted;
 * an endpoint is tried again only where ``TABLE`` says so: once after a 500, 502 or reset on the
   model's last endpoint, and after a 429 once its wait is over;
@@ -34,6 +40,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from providerrank.rules.cells import Endpoint
+from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Outcome
 from providerrank.rules.why import Why
 
@@ -140,8 +147,11 @@ class Candidates(Protocol):
     why: Why
     """Why the latest of ``next`` and ``last_resort`` was chosen."""
 
-    def next(self, now_us: int) -> Endpoint | None:
-        """The best usable untried endpoint of the current model, now marked as tried."""
+    def next(self, now_us: int, spare: bool = ...) -> Endpoint | None:
+        """The best usable untried endpoint of the current model, now marked as tried.
+
+        ``spare``: for a second attempt beside a live one, so only if it is well and has room for more.
+        """
 
     def more(self, now_us: int) -> bool:
         """Whether anything else would be offered, on any model."""
@@ -163,6 +173,20 @@ class Candidates(Protocol):
 
     def require(self, features: frozenset[str] = ..., context_over: int | None = ...) -> None:
         """Narrow what follows to endpoints with these features or a context window above this one."""
+
+
+class Watch(Protocol):
+    """What the driver knows of an attempt that says nothing; asked only once it is not early any more."""
+
+    def get_silence_us(self, endpoint: Endpoint, budget_us: int) -> int:
+        """How long this endpoint may stay silent before its first content, of ``budget_us`` that are left."""
+
+    def get_hedge_us(self, endpoint: Endpoint) -> int | None:
+        """After how long of it a second attempt may begin elsewhere; None: this request has none."""
+
+    @property
+    def hedges(self) -> HedgeBudget:
+        """What pays for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +217,19 @@ class Attempt:
     """Why this endpoint was chosen."""
     note: str = ""
     """What more is known of the fault, in words of ours or by the endpoint's error code; never its own sentences."""
+    hedge: bool = False
+    """Begun beside another that was slow."""
+    beaten: bool = False
+    """The other had content first, and this one was dropped."""
+    due_us: int = 0
+    """When its clock runs out, or is to be looked at."""
 
     @property
     def outcome(self) -> Outcome:
-        """What this attempt says of its endpoint; an attempt the client walked away from says nothing."""
+        """What this attempt says of its endpoint; one that was dropped says nothing."""
         if self.fault is not None:
             return TABLE[self.fault].outcome
-        return Outcome.NOBODYS if self.ended_us is None else Outcome.SUCCESS
+        return Outcome.NOBODYS if self.ended_us is None or self.beaten else Outcome.SUCCESS
 
 
 # ---- actions: what the driver is to do ---------------------------------------------------------------------------
@@ -214,6 +244,20 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
+class Hedge:
+    """Send the request to this endpoint too; the live attempt stays."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """This attempt has failed by its clock; the other goes on."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing is live; call ``clock`` at ``until_us``."""
 
@@ -222,7 +266,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """The live attempt is the client's now: pass on what was held and what comes."""
+    """The attempt is the client's now: pass on what was held and what comes. Another live one is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +291,7 @@ class Fail:
     retry_after_us: int | None = None
 
 
-Action = Try | Wait | Relay | Finish | Answer | Fail
+Action = Try | Hedge | Drop | Wait | Relay | Finish | Answer | Fail
 RELAY = Relay()
 FINISH = Finish()
 
@@ -258,7 +302,7 @@ PATIENCE_JITTER_US = 50_000
 """Spread of wake-ups after a shared Retry-After, so that the waiting do not return as one burst."""
 
 FIRST_LOOK_US = 50_000
-"""No first-token clock is shorter than this."""
+"""No first-token or connect clock is shorter than this, and no hedge sooner."""
 
 MIN_COOL_US = 100_000
 """A shorter Retry-After is taken as this long: one request must not ask an endpoint dozens of times within patience."""
@@ -291,7 +335,10 @@ class Attempts:
     """When the first of the rate limits met on the way ends."""
     state = State.IDLE
     attempt: Attempt | None = None
-    """The live one."""
+    """The live one; of two the one that began first."""
+    rival: Attempt | None = None
+    """The second live one."""
+    _hedged = False
     committed = False
     sealed = False
     """Set by the driver once something was delivered that nothing can continue: tool-call deltas, several choices."""
@@ -325,44 +372,40 @@ class Attempts:
         endpoint = self._candidates.next(now_us)
         return self._next(now_us, None) if endpoint is None else self._try(now_us, endpoint)
 
-    def connected(self, now_us: int) -> None:
-        """The live attempt has its connection: the connect clock stops, the first-token clock runs."""
-        attempt = self.attempt
-        if attempt is None:
-            return
-        attempt.connected_us = now_us
-        # When this one would be late is asked only once it is not early any more: most answers are here by then.
-        self.due_us = min(self._deadline_us, now_us + FIRST_LOOK_US)
+    def connected(self, now_us: int, attempt: Attempt) -> None:
+        """It has its connection: the connect clock stops, the first-token clock runs."""
+        if attempt is self.attempt or attempt is self.rival:
+            attempt.connected_us = now_us
+            # When it would be late is asked only once it is not early any more: most answers are here by then.
+            self.due_us = attempt.due_us = min(self._deadline_us, now_us + FIRST_LOOK_US)
+            if self.rival is not None:
+                self._merge_due()
 
-    def first_byte(self, now_us: int) -> None:
-        """The answer has begun, but is not committed to before it is whole: from here on it may stall, not be late."""
-        attempt = self.attempt
-        if attempt is not None and attempt.first_content_us is None:
+    def first_byte(self, now_us: int, attempt: Attempt) -> None:
+        """Its answer has begun, but is not committed to before it is whole: from here on it may stall, not be late."""
+        if attempt.first_content_us is None and (attempt is self.attempt or attempt is self.rival):
             attempt.first_content_us = now_us
-            self.due_us = min(self._deadline_us, now_us + self._timing.idle_us)
+            self._move_idle(now_us, attempt)
 
-    def first_content(self, now_us: int) -> Action | None:
-        """Something worth delivering arrived: commit to this attempt."""
-        attempt = self.attempt
-        if attempt is None:
+    def first_content(self, now_us: int, attempt: Attempt) -> Action | None:
+        """Something of it is worth delivering: commit to it."""
+        if not self._settle_on(now_us, attempt):
             return None
         if attempt.first_content_us is None:
             attempt.first_content_us = now_us
         self.state = State.COMMITTED
         self.committed = True
-        self.due_us = min(self._deadline_us, now_us + self._timing.idle_us)
+        self.due_us = attempt.due_us = min(self._deadline_us, now_us + self._timing.idle_us)
         return RELAY
 
-    def progress(self, now_us: int) -> None:
-        """Bytes of the answer arrived: the idle clock starts anew (once an answer has begun)."""
-        attempt = self.attempt
-        if attempt is not None and attempt.first_content_us is not None:
-            self.due_us = min(self._deadline_us, now_us + self._timing.idle_us)
+    def progress(self, now_us: int, attempt: Attempt) -> None:
+        """Bytes of its answer arrived: the idle clock starts anew (once an answer has begun)."""
+        if attempt.first_content_us is not None and (attempt is self.attempt or attempt is self.rival):
+            self._move_idle(now_us, attempt)
 
-    def end(self, now_us: int) -> Action | None:
-        """The live attempt's answer is complete and well-formed."""
-        attempt = self.attempt
-        if attempt is None:
+    def end(self, now_us: int, attempt: Attempt) -> Action | None:
+        """Its answer is complete and well-formed."""
+        if (self.rival is not None or attempt is not self.attempt) and not self._settle_on(now_us, attempt):
             return None
         attempt.ended_us = now_us
         self.attempt = None
@@ -372,6 +415,7 @@ class Attempts:
     def failed(
         self,
         now_us: int,
+        attempt: Attempt,
         fault: Fault,
         *,
         status: int | None = None,
@@ -379,15 +423,18 @@ class Attempts:
         cool_until_us: int | None = None,
         features: frozenset[str] = frozenset(),
     ) -> Action | None:
-        """The live attempt failed. ``cool_until_us``: end of its 429; ``features``: what an UNSUPPORTED one lacks."""
-        attempt = self.attempt
-        if attempt is None:
+        """It failed. ``cool_until_us``: end of its 429; ``features``: what an UNSUPPORTED one lacks."""
+        if attempt is self.attempt:
+            self.attempt, self.rival = self.rival, None
+        elif attempt is self.rival:
+            self.rival = None
+        else:
             return None
+        other = self.attempt
         attempt.ended_us = now_us
         attempt.fault = fault
         attempt.status = status
         attempt.detail = detail
-        self.attempt = None
         rule = TABLE[fault]
         if fault is Fault.RATE_LIMITED and cool_until_us is not None:
             self._note_cooled(now_us, cool_until_us)
@@ -396,20 +443,22 @@ class Attempts:
                 # (A whole answer that breaks its schema is worth more to the client than a later refusal.)
                 self._held = attempt
             if not rule.next_endpoint:
+                if other is not None:
+                    self._beat(now_us, other)
                 return self._give(attempt)
         if fault is Fault.CONTEXT_LENGTH:
             self._candidates.require(context_over=attempt.endpoint.context_window)
         elif fault is Fault.UNSUPPORTED and features:
             self._candidates.require(features=features)
+        if other is not None:
+            self.due_us = other.due_us
+            return None
         if self.committed and self.sealed:
             return self._fail(now_us)
         return self._next(now_us, attempt)
 
-    def clock(self, now_us: int, get_silence_us: Callable[[Endpoint, int], int]) -> Action | None:
-        """Time passed. Does nothing before ``due_us``.
-
-        ``get_silence_us(endpoint, budget_us)`` is how long that endpoint may stay silent before its first content.
-        """
+    def clock(self, now_us: int, watch: Watch) -> Action | None:
+        """Time passed. Does nothing before ``due_us``; may have more to say when asked again at once."""
         if now_us < self.due_us or self.state is State.DONE:
             return None
         if self.state is State.WAITING:
@@ -420,35 +469,105 @@ class Attempts:
             waited = self._try(now_us, endpoint)
             waited.attempt.why = Why.WAITED
             return waited
-        attempt = self.attempt
+        attempt, rival = self.attempt, self.rival
         if attempt is None:
             return None
         if now_us >= self._deadline_us:
-            fault = Fault.TOTAL_TIMEOUT
-        elif attempt.connected_us is None:
-            fault = Fault.CONNECT_TIMEOUT
-        elif attempt.first_content_us is None:
-            self.due_us = self._compute_late_us(now_us, attempt, get_silence_us)
-            if now_us < self.due_us:
-                return None
-            fault = Fault.FIRST_TOKEN_TIMEOUT
-        else:
-            fault = Fault.IDLE_TIMEOUT
-        return self.failed(now_us, fault)
+            if rival is not None:
+                self.failed(now_us, rival, Fault.TOTAL_TIMEOUT)
+            return self.failed(now_us, attempt, Fault.TOTAL_TIMEOUT)
+        if rival is None:
+            return self._look_at(now_us, attempt, watch)
+        one = attempt if attempt.due_us <= rival.due_us else rival
+        self._look_at(now_us, one, watch)
+        if self.rival is None:
+            return Drop(one)
+        self._merge_due()
+        return None
 
     def client_gone(self, now_us: int) -> None:
         """The client left: whatever was live is dropped and counts against nobody."""
         del now_us
-        self.attempt = None
+        self.attempt = self.rival = None
         self.state = State.DONE
 
-    def _compute_late_us(self, now_us: int, attempt: Attempt, get_silence_us: Callable[[Endpoint, int], int]) -> int:
-        """When a silent endpoint is late. The last candidate left never is: nobody else would answer sooner."""
+    # ---- clocks of one attempt -----------------------------------------------------------------------------------
+
+    def _look_at(self, now_us: int, attempt: Attempt, watch: Watch) -> Action | None:
+        """Its clock has run out, or says when it is to be looked at next."""
+        if attempt.first_content_us is not None:
+            return self.failed(now_us, attempt, Fault.IDLE_TIMEOUT)
+        if attempt.connected_us is None:
+            fault, late_us = Fault.CONNECT_TIMEOUT, attempt.started_us + self._timing.connect_us
+        else:
+            fault, late_us = Fault.FIRST_TOKEN_TIMEOUT, self._compute_late_us(now_us, attempt, watch)
+        if now_us >= late_us:
+            return self.failed(now_us, attempt, fault)
+        self.due_us = attempt.due_us = min(self._deadline_us, late_us)
+        return None if self._hedged or self.committed else self._hedge(now_us, attempt, watch)
+
+    def _compute_late_us(self, now_us: int, attempt: Attempt, watch: Watch) -> int:
+        """When a silent endpoint is late. While no candidate is left none is: nobody else would answer sooner."""
         candidates = self._candidates
         if not self._later and not (candidates.more_here(now_us) if self.committed else candidates.more(now_us)):
             return self._deadline_us
-        silence = get_silence_us(attempt.endpoint, self._deadline_us - attempt.started_us)
+        silence = watch.get_silence_us(attempt.endpoint, self._deadline_us - attempt.started_us)
         return min(self._deadline_us, attempt.started_us + silence)
+
+    def _hedge(self, now_us: int, attempt: Attempt, watch: Watch) -> Action | None:
+        """A second attempt beside this one, or when to think of it."""
+        after_us = watch.get_hedge_us(attempt.endpoint)
+        if after_us is None:
+            return None
+        due_us = attempt.started_us + after_us
+        if now_us < due_us:
+            self.due_us = attempt.due_us = min(attempt.due_us, due_us)
+            return None
+        budget = watch.hedges
+        endpoint = self._candidates.next(now_us, spare=True) if budget.has_one() else None
+        if endpoint is None:
+            # Asked again when it has waited twice as long: who waits longest has most to gain.
+            self.due_us = attempt.due_us = min(attempt.due_us, 2 * now_us - attempt.started_us)
+            return None
+        budget.take()
+        self._hedged = True
+        self.rival = Attempt(endpoint, self._candidates.model, now_us, hedge=True, why=Why.HEDGE)
+        self.rival.due_us = min(self._deadline_us, now_us + FIRST_LOOK_US)
+        self._log.append(self.rival)
+        self._merge_due()
+        return Hedge(self.rival)
+
+    def _move_idle(self, now_us: int, attempt: Attempt) -> None:
+        self.due_us = attempt.due_us = min(self._deadline_us, now_us + self._timing.idle_us)
+        if self.rival is not None:
+            self._merge_due()
+
+    def _merge_due(self) -> None:
+        """Two are live: the earlier clock is the machine's."""
+        assert self.attempt is not None
+        assert self.rival is not None
+        self.due_us = min(self.attempt.due_us, self.rival.due_us)
+
+    def _settle_on(self, now_us: int, attempt: Attempt) -> bool:
+        """Of two live attempts go on with this one. False: it is not live."""
+        rival = self.rival
+        if rival is None:
+            return attempt is self.attempt
+        if attempt is rival:
+            rival, self.attempt = self.attempt, rival
+            assert rival is not None
+        elif attempt is not self.attempt:
+            return False
+        self._beat(now_us, rival)
+        return True
+
+    def _beat(self, now_us: int, attempt: Attempt) -> None:
+        """It is of no use any more."""
+        if attempt is self.attempt:
+            self.attempt = None
+        self.rival = None
+        attempt.ended_us = now_us
+        attempt.beaten = True
 
     # ---- the walk ------------------------------------------------------------------------------------------------
 
@@ -530,7 +649,7 @@ class Attempts:
         self.attempt = attempt
         self._log.append(attempt)
         self.state = State.TRYING
-        self.due_us = min(self._deadline_us, start + self._timing.connect_us)
+        self.due_us = attempt.due_us = min(self._deadline_us, start + FIRST_LOOK_US)
         return Try(attempt, pause_us)
 
     def _give(self, attempt: Attempt) -> Answer:

@@ -14,6 +14,14 @@ So one failure of an endpoint that never fails is alarming and one of an endpoin
 A refusal (401, 402, 403, 404) all but never comes from an endpoint that would serve us: one puts it out at once. A 429
 is the odds of a failure to the power of its weight. A schema violation is an answer: as evidence of
 an outage it counts as a success.
+
+An attempt that was dropped because another was faster had been silent for so long: out, it would have been (or had
+failed outright); healthy, it is as often as TTFTs are longer than that, ``s``, taken for no less than the cap of ``h``:
+
+    silence:  odds * (0.85 + 0.15 * s) / s
+
+So a silence that is usual says nothing, and three unusual ones in a row put an endpoint past 0.5 as failures would:
+one that hangs is not kept first by a second attempt that saves each request.
 """
 
 from __future__ import annotations
@@ -53,6 +61,14 @@ def compute_posterior(belief: float, outcome: Outcome, failure_rate: float, para
     else:
         ratio = (1.0 - out) / (1.0 - healthy)
     odds = belief / (1.0 - belief) * ratio
+    return odds / (1.0 + odds)
+
+
+def compute_silence_posterior(belief: float, longer: float, params: Params = PARAMS) -> float:
+    """How likely a silence makes it that the endpoint is out; ``longer`` is the share of its TTFTs that are longer."""
+    healthy = max(longer, params.healthy_failure_cap)
+    out = params.out_failure_rate + (1.0 - params.out_failure_rate) * healthy
+    odds = belief / (1.0 - belief) * out / healthy
     return odds / (1.0 + odds)
 
 

@@ -34,7 +34,8 @@ def tell_summary(finished: Finished) -> str:
     before = f" Before that, {'; '.join(failures[:8])}." if failures else ""
     count = max(finished.attempts, len(finished.log))
     if answered is not None:
-        at = tell_ordinal(count) if count > 1 else "first"
+        later = len(finished.log) - 1 - finished.log.index(answered)
+        at = tell_ordinal(count - later)
         return f"Answered by {answered.endpoint.id} at the {at} attempt, {total} in all.{before}"
     if finished.status == CLIENT_LEFT:
         return f"The client went away after {total}, before its answer was whole.{before}"
@@ -68,6 +69,8 @@ def tell_end(finished: Finished, attempt: Attempt) -> str:
     took = "" if attempt.ended_us is None else f" after {tell_seconds(attempt.ended_us - attempt.started_us)}"
     if attempt.fault is not None:
         return f"{tell_fault(attempt)}{took}"
+    if attempt.beaten:
+        return f"dropped{took}, since the other one was quicker; not held against it"
     if attempt is not finished.answered:
         return f"dropped{took}, which says nothing of it"
     first = attempt.first_content_us
@@ -92,6 +95,7 @@ def tell_choice(why: str, row: Row | None, rows: Sequence[Row], params: Params) 
         "sort": f"first by the request's own sort{score}",
         "sample": f"tried to learn more about it, by its chance of being the best{score}",
         "session": f"the best in its own session, which stays where its prompt cache is{score}",
+        "hedge": f"asked beside the other, which was slower than it usually is{score}",
         "last_resort": f"believed out, but nobody else was left{score}",
         "retry": "the same endpoint once more, since nobody else was left and its failure may pass",
         "waited": "asked again once its rate limit was over",

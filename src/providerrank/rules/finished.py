@@ -68,7 +68,7 @@ class Finished(msgspec.Struct, gc=False):
         """The attempt whose answer the client has, whole; None: it has none, or a refusal."""
         if self.status != 200:
             return None
-        whole = [one for one in self.log if one.fault is None and one.ended_us is not None]
+        whole = [one for one in self.log if one.fault is None and one.ended_us is not None and not one.beaten]
         return max(whole, key=lambda one: one.ended_us or 0) if whole else None
 
     @property

@@ -27,14 +27,15 @@ class Outcome(enum.IntEnum):
     SCHEMA_VIOLATION = 4
     """Completed, but the content breaks the schema the request asked for."""
     NOBODYS = 5
-    """The client left or its own request was wrong: evidence of nothing."""
+    """The client left, its own request was wrong, or another attempt was faster: neither success nor failure."""
 
 
 class Observation(msgspec.Struct, frozen=True, gc=False):
     """One attempt on one cell.
 
     Times are integer microseconds; ``at_us`` is Unix time. ``ttft_us`` is None when no content came;
-    ``total_us`` runs from the attempt's start to its end. Token counts are None where unknown.
+    ``total_us`` runs from the attempt's start to its end. Token counts are None where unknown. ``silent_us`` is of an
+    attempt that was dropped because another was faster: it had shown nothing for so long, and its TTFT is longer.
     """
 
     endpoint_id: str
@@ -46,3 +47,4 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     input_tokens: int | None = None
     output_tokens_counted: int | None = None
     output_tokens_billed: int | None = None
+    silent_us: int | None = None

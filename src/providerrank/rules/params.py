@@ -175,6 +175,18 @@ class Params:
     first_token_requests: float = 20.0
     """A p99 of fewer is only their slowest."""
 
+    # Hedging (see hedging.py).
+    hedge_share: float = 0.05
+    """Of requests, at most this many have a second attempt; the buyer's setting replaces it."""
+    hedge_burst: float = 10.0
+    """Hedges that can be saved up: a moment's stall of one endpoint, not the overload of a pool."""
+    hedge_requests: float = 20.0
+    """TTFTs of a cell's own before its p95 is trusted: of fewer it is only their slowest."""
+    hedge_floor_us: int = 100_000
+    """Nobody feels a shorter wait, and a second attempt takes about as long to show anything."""
+    hedge_input_tokens: int = 16_000
+    """A longer prompt is not sent twice: it alone would cost as much as a dozen usual requests."""
+
     # Metering.
     billing_tolerance: float = 0.1
     """Billed over counted tokens, less one, that passes: special tokens, and counts estimated from bytes."""

@@ -127,8 +127,12 @@ class Plan:
         self.refused: tuple[EmptyPool, ...] = ()
         """Models it passed over because none of their endpoints may serve the request."""
 
-    def next(self, now_us: int) -> Endpoint | None:
-        """The best usable untried endpoint of the current model, now marked tried; None when there is none."""
+    def next(self, now_us: int, spare: bool = False) -> Endpoint | None:
+        """The best usable untried endpoint of the current model, now marked tried; None when there is none.
+
+        ``spare``: for a second attempt beside a live one. Then None where that endpoint is doubtful or has no room for
+        more: insurance must not load what is loaded already, and an insurer who may be out is none.
+        """
         tried = self._tried
         if tried and self._single:
             return None
@@ -138,18 +142,20 @@ class Plan:
             board.refresh(now_us)
         if tried or self._at:
             self._look_again(board, now_us)
-        if stage.first:
-            for standing in stage.first:
-                if self._is_usable(stage, standing, now_us) and self._get_effective(stage, standing, now_us) >= 0.0:
-                    self.why = Why.FIRST
-                    return self._take(standing, now_us)
         chosen: Standing | None = None
-        if self._explore and not tried:
+        for standing in stage.first:
+            if self._is_usable(stage, standing, now_us) and self._get_effective(stage, standing, now_us) >= 0.0:
+                chosen = standing
+                self.why = Why.FIRST
+                break
+        if chosen is None and self._explore and not tried:
             chosen = self._sample(stage, now_us)
         if chosen is None:
             self.why = _BEST
             chosen = self._pick_ranked(stage, now_us) if stage.pool is None else self._pick(stage, stage.pool, now_us)
-        return None if chosen is None else self._take(chosen, now_us)
+        if chosen is None or (spare and (chosen.state.suspect or not chosen.state.has_room(self._params))):
+            return None
+        return self._take(chosen, now_us)
 
     def more_here(self, now_us: int) -> bool:
         """Whether the current model has an untried endpoint left, believed out or not."""

@@ -23,12 +23,14 @@ from providerrank.rules.belief import (
     compute_bounded_belief,
     compute_out_until_us,
     compute_posterior,
+    compute_silence_posterior,
     compute_updated_belief,
 )
 from providerrank.rules.board import Board, Terms
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import CHAT, Cell, Price
 from providerrank.rules.condition import Condition, get_condition, get_session
+from providerrank.rules.hedging import compute_hedge_us
 from providerrank.rules.metering import compute_billing_ratio
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
@@ -310,6 +312,8 @@ class Router:
         outcome = obs.outcome
         state.trial_until_us = 0
         if outcome is _NOBODYS:
+            if obs.silent_us is not None:
+                self._observe_silence(state, obs, obs.silent_us, session)
             return
         params, now_us = self._params, obs.at_us
         cell = state.cells.get(obs.task) or self._get_cell(state, obs.task)
@@ -350,6 +354,41 @@ class Router:
         ):
             # One more success among many a second says nothing that can not wait for the next.
             return
+        self._queue(state)
+        if not state.refresh_due_us:
+            self._schedule(state, now_us)
+
+    def _observe_silence(self, state: EndpointState, obs: Observation, silent_us: int, session: str | None) -> None:
+        """Learn from an attempt that was dropped because another was faster (see `hedging`)."""
+        params, now_us = self._params, obs.at_us
+        cell = state.cells.get(obs.task) or self._get_cell(state, obs.task)
+        window = cell.window
+        if window is None or not window.timed:
+            # Of a cell that was never timed it says something only where it is longer than was expected.
+            if math.log(max(silent_us, 1)) < cell.log_ttft:
+                return
+            window = window or self._begin_window(state, cell)
+        longer, spread = window.get_longer_share(silent_us), window.compute_spread(silent_us)
+        out_until_us = compute_out_until_us(state.belief, state.belief_us, params)
+        was_out = state.belief > params.belief_out
+        belief = compute_silence_posterior(state.get_belief(now_us, params), longer, params)
+        state.belief, state.belief_us = compute_bounded_belief(belief, params), now_us
+        state.suspect = state.belief > params.belief_suspect
+        if was_out != (state.belief > params.belief_out):
+            self._account(state, window, now_us, out_until_us, True)
+        log_ttft = window.observe_spread(now_us, spread)
+        if state.window is not window:
+            state.window.observe_spread(now_us, spread)
+        self._changed[cell] = None
+        shared = cell.session
+        if shared is None:
+            shared = cell.session = SessionCell()
+        shared.observe(obs, log_ttft, 0.0, params)
+        if session is not None:
+            own = self._sessions.touch(session, cell)
+            belief = compute_silence_posterior(own.get_belief(now_us, params), longer, params)
+            own.belief = compute_bounded_belief(belief, params)
+            own.observe(obs, log_ttft, 0.0, params)
         self._queue(state)
         if not state.refresh_due_us:
             self._schedule(state, now_us)
@@ -507,6 +546,12 @@ class Router:
         if clock_us < params.first_token_floor_us:
             return params.first_token_floor_us
         return min(clock_us, params.first_token_ceiling_us)
+
+    def hedge_us(self, endpoint_id: str, task: str) -> int | None:
+        """How long it may be silent before a second attempt may begin elsewhere; None: not known well enough."""
+        cells = self._endpoints[endpoint_id].cells
+        cell = cells.get(task) or cells.get(self._get_task(task))
+        return None if cell is None else compute_hedge_us(cell.window, self._params)
 
     # Showing
 

@@ -141,6 +141,10 @@ class EndpointState:
         self.refresh_due_us = 0
         """When its standings are revisited next; 0: not scheduled."""
 
+    def has_room(self, params: Params) -> bool:
+        """Whether it would take one more request, as far as is known: a limit is learned by being refused."""
+        return self.limit >= params.concurrency_limit or self.in_flight < self.limit
+
     def get_belief(self, now_us: int, params: Params) -> float:
         """Probability that it is out at ``now_us``."""
         return compute_belief(self.belief, now_us - self.belief_us, params)

@@ -80,6 +80,8 @@ Record = dict[str, int | list[list[int]]]
 Figures = tuple[float, float, float, float, float, bool]
 """Successes, blamed failures, timed requests; log of ``p50^0.7 * p95^0.3`` and mean log TTFT (of microseconds; 0.0 when
 nothing was timed); whether it was never down and billed no more than was counted, so that nobody need ask further."""
+Spread = Mapping[int, float]
+"""Shares of one request by the bucket its TTFT may be in."""
 Conduct = tuple[float, float, float, float]
 """Microseconds up and down; completion tokens counted and billed."""
 
@@ -104,6 +106,7 @@ class Window:
         "_slowest",
         "_stale",
         "_successes",
+        "_tail",
         "_timed",
         "_up_us",
         "at_us",
@@ -124,12 +127,14 @@ class Window:
         self._buckets: dict[int, float] = {}
         self._measure = 0.0
         """Log of ``p50^0.7 * p95^0.3`` in microseconds; 0.0: nothing was timed."""
+        self._tail = 0
+        """The bucket of the 95th percentile, and"""
         self._slowest = 0
-        """The bucket of the 99th percentile; 0: nothing was timed."""
+        """that of the 99th; 0: nothing was timed."""
         self._beyond = 0.0
         """What the buckets beyond that one hold now."""
         self._stale = False
-        """An observation has come since measure and slowest were found."""
+        """An observation has come since measure, tail and slowest were found."""
 
     # Writing
 
@@ -185,6 +190,41 @@ class Window:
         self._stale = True
         return log_ttft
 
+    def compute_spread(self, silent_us: int) -> Spread:
+        """Where the TTFT of a request that was dropped after ``silent_us`` without content belongs, O(buckets).
+
+        It is not known, only that it is longer: a right-censored observation. Its mass goes where the longer ones
+        of those seen are, in proportion (Efron's redistribution to the right, which makes quantiles those of Kaplan
+        and Meier), and into its own bucket where none was longer. Returns shares by bucket, which sum to 1.
+        """
+        own = _get_index(silent_us)
+        longer = {index: self._buckets[index] for index in sorted(self._buckets) if index > own}
+        total = sum(longer.values())
+        return {index: mass / total for index, mass in longer.items()} if longer else {own: 1.0}
+
+    def get_longer_share(self, silent_us: int) -> float:
+        """Share of the TTFTs seen, 0..1, that were longer than this; 0.0 when none was seen."""
+        own = _get_index(silent_us)
+        longer = sum(self._buckets[index] for index in sorted(self._buckets) if index > own)
+        return longer / self._timed if longer else 0.0
+
+    def observe_spread(self, at_us: int, spread: Spread) -> float:
+        """Add one request whose TTFT is known as a spread; it neither succeeded nor failed. Returns its mean log."""
+        half_lives = (at_us - self._landmark_us) * _INV_HALF_LIFE
+        if half_lives > _REBASE_HALF_LIVES:
+            half_lives = self._move_landmark(at_us)
+        weight = 2.0**half_lives
+        self.at_us = max(self.at_us, at_us)
+        buckets = dict(self._buckets)
+        mean = 0.0
+        for index, share in spread.items():
+            buckets[index] = buckets.get(index, 0.0) + weight * share
+            mean += share * _LOG_MIDDLE[index]
+            self._log_sq += weight * share * _LOG_MIDDLE[index] ** 2
+        self._log += weight * mean
+        self._set_buckets(buckets)
+        return mean
+
     def elapse(self, now_us: int, up: bool) -> None:
         """Account the time since the last call as up or down; the first call only starts the clock."""
         if self.elapsed_us and now_us > self.elapsed_us:
@@ -231,15 +271,16 @@ class Window:
         return min(bisect_left(sums, quantile * self._timed * _NEARLY), len(sums) - 1)
 
     def _settle(self) -> None:
-        """Find measure and slowest anew."""
+        """Find measure, tail and slowest anew."""
         order, sums = self._sum_up()
         if order:
             median, tail = order[self._find(MEDIAN, sums)], order[self._find(TAIL, sums)]
             self._measure = _MEDIAN_POWER * _LOG_MIDDLE[median] + _TAIL_POWER * _LOG_MIDDLE[tail]
+            self._tail = tail
             at = self._find(SLOWEST, sums)
             self._slowest, self._beyond = order[at], sums[-1] - sums[at]
         else:
-            self._measure, self._slowest, self._beyond = 0.0, 0, 0.0
+            self._measure, self._tail, self._slowest, self._beyond = 0.0, 0, 0, 0.0
         self._stale = False
 
     # Reading
@@ -332,6 +373,13 @@ class Window:
         return self._measure or None
 
     @property
+    def p95_us(self) -> int | None:
+        """TTFT at the 95th percentile. None when never measured."""
+        if self._stale:
+            self._settle()
+        return _MIDDLE_US[self._tail] if self._tail else None
+
+    @property
     def p99_us(self) -> int | None:
         """TTFT at the 99th percentile. None when never measured."""
         slowest = self._slowest
@@ -408,6 +456,11 @@ class Window:
         window._log_sq = numbers["log_ttft_sq"] * scale
         window._set_buckets({index: mass * scale for index, mass in buckets.items()})
         return window
+
+
+def _get_index(ttft_us: int) -> int:
+    """The bucket of a TTFT."""
+    return ceil(log(min(max(ttft_us, MIN_TTFT_US), MAX_TTFT_US)) * _INV_LOG_GAMMA)
 
 
 def _get_unit(name: str) -> int:

@@ -21,6 +21,7 @@ drain = 1.5
 price_cap = { input = 2.0, output = 6.0 }
 weights = { reputation = 0.5, price = 0.5 }
 exploration = 0.1
+hedge = 0.02
 
 [timeouts]
 first_token = 0.25
@@ -92,6 +93,7 @@ def test_the_settings_have_units_and_secrets_resolved() -> None:
     assert settings.limits.drain_us == 1_500_000
     assert settings.clocks.first_token_us == 250_000
     assert settings.clocks.total_us == 300_000_000
+    assert settings.hedge == 0.02
     assert (alpha.base_url, alpha.upstream_model, alpha.key) == ("https://api.example.com/v1", "llama", "upstream-key")
     assert (beta.upstream_model, beta.key) == ("qwen-2.5-72b", None)
     assert "upstream-key" not in repr(settings)

@@ -456,6 +456,11 @@ MISTAKES = [
         "2: buyer.exploration is 2, and a share of requests is from 0 to 1: write a number in that range.",
     ),
     (
+        "hedging more than every request",
+        "[buyer]\nhedge = 5\n" + MINIMAL,
+        "2: buyer.hedge is 5, and a share of requests is from 0 to 1: write a number in that range.",
+    ),
+    (
         "a timeout of nothing",
         "[timeouts]\nconnect = 0\n" + MINIMAL,
         "2: timeouts.connect is 0, and a time limit is above 0: write it in seconds.",

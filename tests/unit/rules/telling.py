@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from providerrank.rules.ask import Ask, Preferences
-from providerrank.rules.attempts import Answer, Attempts, Fail, Fault, Try, Wait
+from providerrank.rules.attempts import Answer, Attempt, Attempts, Fail, Fault, Hedge, Try, Wait
+from providerrank.rules.cells import Endpoint
 from providerrank.rules.explain import explain
 from providerrank.rules.explanation import Candidate, Explanation
 from providerrank.rules.finished import CLIENT_LEFT, Finished, get_kept_ask, get_kept_log
+from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Observation
 from tests.playbook import TIMING
 from tests.unit.rules.market import Market
@@ -31,6 +33,7 @@ class Told:
         self.plan = market.router.plan(Ask(model, preferences=preferences, **ask), market.now)  # type: ignore[arg-type]  # fields by name
         self.machine = Attempts(self.plan, TIMING, lambda: 0.0)
         self.status, self.code, self.broken_off = 200, "", False
+        self.hedges = HedgeBudget(1.0)
         self._do(self.machine.begin(market.now))
 
     def _do(self, action: object) -> None:
@@ -39,7 +42,20 @@ class Told:
         elif isinstance(action, Answer):
             self.status = action.attempt.status or 200
         else:
-            assert action is None or isinstance(action, (Try, Wait)), action
+            assert action is None or isinstance(action, (Try, Wait, Hedge)), action
+
+    def get_silence_us(self, endpoint: Endpoint, budget_us: int) -> int:
+        del endpoint
+        return budget_us
+
+    def get_hedge_us(self, endpoint: Endpoint) -> int | None:
+        del endpoint
+        return 0
+
+    @property
+    def live(self) -> Attempt:
+        assert self.machine.attempt is not None
+        return self.machine.attempt
 
     @property
     def trying(self) -> str:
@@ -54,8 +70,7 @@ class Told:
         note: str = "",
         cool_ms: int | None = None,
     ) -> Told:
-        attempt = self.machine.attempt
-        assert attempt is not None
+        attempt = self.live
         self.market.now += ms * MS
         now = self.market.now
         attempt.fault, attempt.ended_us, attempt.status, attempt.note = fault, now, status, note
@@ -63,30 +78,45 @@ class Told:
         cool_us = None if cool_ms is None else now + cool_ms * MS
         if cool_us is not None:
             self.market.router.cool(attempt.endpoint.id, cool_us)
-        self._do(self.machine.failed(now, fault, status=status, cool_until_us=cool_us))
+        self._do(self.machine.failed(now, attempt, fault, status=status, cool_until_us=cool_us))
         return self
 
     def waits(self) -> Told:
         self.market.now = self.machine.due_us
-        self._do(self.machine.clock(self.market.now, lambda endpoint, budget: budget))
+        self._do(self.machine.clock(self.market.now, self))
         return self
 
     def begins(self, ms: int = 100) -> Told:
         self.market.now += ms * MS
-        self.machine.connected(self.market.now)
-        self.machine.first_content(self.market.now)
+        self.machine.connected(self.market.now, self.live)
+        self.machine.first_content(self.market.now, self.live)
         return self
 
     def answers(self, ms: int = 100) -> Told:
-        attempt = self.machine.attempt
-        assert attempt is not None
+        attempt = self.live
         if attempt.first_content_us is None:
-            self.machine.connected(self.market.now)
+            self.machine.connected(self.market.now, attempt)
             self.market.now += ms * MS
             attempt.first_content_us = self.market.now
         else:
             self.market.now += ms * MS
-        self.machine.end(self.market.now)
+        self.machine.end(self.market.now, attempt)
+        return self
+
+    def is_slow(self, ms: int = 500) -> Told:
+        """A second attempt begins beside it."""
+        self.machine.connected(self.market.now, self.live)
+        self.market.now += ms * MS
+        self.hedges.requests += 1
+        self._do(self.machine.clock(self.market.now, self))
+        assert self.machine.rival is not None
+        return self
+
+    def is_overtaken(self, ms: int = 100) -> Told:
+        """The second has content first."""
+        assert self.machine.rival is not None
+        self.market.now += ms * MS
+        self.machine.first_content(self.market.now, self.machine.rival)
         return self
 
     def leaves(self, ms: int = 100) -> Told:

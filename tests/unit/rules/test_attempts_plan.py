@@ -19,12 +19,12 @@ def test_an_answer_begun_as_a_last_resort_is_continued_by_no_other_model() -> No
     machine = Attempts(plan, TIMING, lambda: 0.0)
     action: Action | None = machine.begin(market.now)
     while isinstance(action, Try) and action.attempt.model != "m":
-        action = machine.failed(market.now, Fault.UNAVAILABLE)
+        action = machine.failed(market.now, action.attempt, Fault.UNAVAILABLE)
     assert isinstance(action, Try), "the last resort is of the first model"
-    machine.connected(market.now)
-    machine.first_content(market.now)
+    machine.connected(market.now, action.attempt)
+    machine.first_content(market.now, action.attempt)
     market.wait(250)
-    assert isinstance(machine.failed(market.now, Fault.MALFORMED), Fail)
+    assert isinstance(machine.failed(market.now, action.attempt, Fault.MALFORMED), Fail)
 
 
 def test_a_last_resort_leaves_the_plan_on_its_model() -> None:

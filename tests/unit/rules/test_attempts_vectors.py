@@ -1,6 +1,7 @@
 """``tests/vectors/attempts.json``: what happened to a request, event by event, and what was to be done each time.
 
-Clocks: connect 2 s, first token 5 s, idle 15 s, total 300 s, patience 3 s; no jitter.
+Clocks: connect 2 s, first token 5 s, idle 15 s, total 300 s, patience 3 s; no jitter. Where ``hedge_us`` is given, a
+second attempt may begin after so much silence. An event is about the live attempt on its ``endpoint``, or the only one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,23 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from providerrank.rules.attempts import Action, Answer, Attempts, Fail, Fault, Finish, Relay, Timing, Try, Wait
+from providerrank.rules.attempts import (
+    Action,
+    Answer,
+    Attempt,
+    Attempts,
+    Drop,
+    Fail,
+    Fault,
+    Finish,
+    Hedge,
+    Relay,
+    Timing,
+    Try,
+    Wait,
+)
+from providerrank.rules.cells import Endpoint
+from providerrank.rules.hedging import HedgeBudget
 from tests.playbook import FIRST_TOKEN_US, TIMING, Pool, endpoint
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "attempts.json"
@@ -27,6 +44,7 @@ class Candidate(msgspec.Struct, forbid_unknown_fields=True):
 class Event(msgspec.Struct, forbid_unknown_fields=True):
     event: str
     at_us: int
+    endpoint: str | None = None
     fault: str | None = None
     cool_until_us: int | None = None
     features: list[str] = []
@@ -47,6 +65,9 @@ class Input(msgspec.Struct, forbid_unknown_fields=True):
     endpoints: list[Candidate]
     events: list[Event]
     total_us: int = TIMING.total_us
+    hedge_us: int | None = None
+    hedges: int = 1
+    """How many are paid for."""
 
 
 class Vector(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,22 +103,47 @@ def build_pool(candidates: list[Candidate]) -> Pool:
     )
 
 
-def process(machine: Attempts, pool: Pool, event: Event) -> Action | None:
+class Watch:
+    """Every endpoint is alike."""
+
+    def __init__(self, given: Input) -> None:
+        self._hedge_us = given.hedge_us
+        self.hedges = HedgeBudget(1.0)
+        self.hedges.requests = given.hedges
+
+    def get_silence_us(self, endpoint: Endpoint, budget_us: int) -> int:
+        del endpoint, budget_us
+        return FIRST_TOKEN_US
+
+    def get_hedge_us(self, endpoint: Endpoint) -> int | None:
+        del endpoint
+        return self._hedge_us
+
+
+def find(machine: Attempts, event: Event) -> Attempt:
+    live = [one for one in (machine.attempt, machine.rival) if one is not None]
+    [attempt] = [one for one in live or machine.log[-1:] if event.endpoint in (None, one.endpoint.id)]
+    return attempt
+
+
+def process(machine: Attempts, pool: Pool, watch: Watch, event: Event) -> Action | None:
     """Tell the machine, and see to the cooling as the gateway does."""
     now_us = event.at_us
     if event.event == "failed":
         assert event.fault is not None
-        if event.cool_until_us is not None and machine.attempt is not None:
-            pool.cooling[machine.attempt.endpoint.id] = event.cool_until_us
+        attempt = find(machine, event)
+        if event.cool_until_us is not None:
+            pool.cooling[attempt.endpoint.id] = event.cool_until_us
         return machine.failed(
-            now_us, Fault[event.fault], cool_until_us=event.cool_until_us, features=frozenset(event.features)
+            now_us, attempt, Fault[event.fault], cool_until_us=event.cool_until_us, features=frozenset(event.features)
         )
     if event.event == "clock":
-        return machine.clock(now_us, lambda *_: FIRST_TOKEN_US)
+        return machine.clock(now_us, watch)
     if event.event == "sealed":
         machine.sealed = True
         return None
-    happened: Action | None = getattr(machine, event.event)(now_us)
+    about = () if event.event in ("begin", "client_gone") else (find(machine, event),)
+    happened: Action | None = getattr(machine, event.event)(now_us, *about)
     return happened
 
 
@@ -108,6 +154,8 @@ def show(action: Action | None) -> Expected | None:
     if isinstance(action, Try):
         attempt = action.attempt
         return Expected("try", endpoint=attempt.endpoint.id, resuming=attempt.resuming, pause_us=action.pause_us)
+    if isinstance(action, (Hedge, Drop)):
+        return Expected(type(action).__name__.lower(), endpoint=action.attempt.endpoint.id)
     if isinstance(action, Wait):
         return Expected("wait", until_us=action.until_us)
     if isinstance(action, Answer):
@@ -123,5 +171,6 @@ def test_vectors(vector: Vector) -> None:
     pool = build_pool(vector.input.endpoints)
     timing = Timing(TIMING.connect_us, TIMING.idle_us, vector.input.total_us, TIMING.patience_us)
     machine = Attempts(pool, timing, lambda: 0.0)
+    watch = Watch(vector.input)
     for number, (event, expected) in enumerate(zip(vector.input.events, vector.expected, strict=True)):
-        assert show(process(machine, pool, event)) == expected, f"event {number}: {event.event}"
+        assert show(process(machine, pool, watch, event)) == expected, f"event {number}: {event.event}"

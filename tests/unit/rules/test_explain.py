@@ -169,6 +169,31 @@ def test_a_stream_that_was_continued() -> None:
     assert explanation.total_s == 0.4
 
 
+def test_a_second_attempt_that_was_quicker() -> None:
+    told = Told(looking("a", "b"), stream=True).is_slow(ms=500).is_overtaken(ms=100).answers(ms=200)
+    explanation = told.explain()
+    assert explanation.summary == "Answered by b/m at the second attempt, 800 ms in all."
+    assert [(one.endpoint, one.why, one.outcome) for one in explanation.attempts] == [
+        ("a/m", "best", "abandoned"),
+        ("b/m", "hedge", "answered"),
+    ]
+    slow, quick = explanation.attempts
+    assert slow.words.endswith("; dropped after 600 ms, since the other one was quicker; not held against it")
+    assert quick.words.startswith("asked beside the other, which was slower than it usually is (score 0.")
+    assert quick.words.endswith("; answered after 300 ms, first content after 100 ms")
+    assert find(explanation, "a").verdict == "abandoned"
+    assert explanation.ttft_s == 0.6
+
+
+def test_a_second_attempt_that_was_in_vain() -> None:
+    told = Told(looking("a", "b"), stream=True).is_slow(ms=500).begins(ms=100).answers(ms=200)
+    explanation = told.explain()
+    assert explanation.summary == "Answered by a/m at the first attempt, 800 ms in all."
+    assert explanation.attempts[1].words.endswith(
+        "; dropped after 100 ms, since the other one was quicker; not held against it"
+    )
+
+
 def test_a_client_that_left() -> None:
     explanation = Told(looking("a", "b")).fails().leaves(ms=50).explain()
     assert explanation.status == 499

@@ -68,6 +68,14 @@ class StatsSource(Protocol):
         """Requests that needed a second endpoint or more."""
 
     @property
+    def hedges(self) -> int:
+        """Second attempts begun beside a slow one."""
+
+    @property
+    def hedges_won(self) -> int:
+        """Those of them that had content first."""
+
+    @property
     def continuations(self) -> int:
         """Streams cut after content and continued elsewhere."""
 
@@ -129,6 +137,8 @@ class Snapshot:
     ttft_sum_us: Mapping[str, int]
     requests: Mapping[tuple[str, str], int]
     fallbacks: int
+    hedges: int
+    hedges_won: int
     continuations: int
     client_cancels: int
     input_tokens: Mapping[str, int]
@@ -153,6 +163,8 @@ def get_snapshot(
         ttft_sum_us=dict(stats.ttft_sum_us),
         requests=dict(stats.requests),
         fallbacks=stats.fallbacks,
+        hedges=stats.hedges,
+        hedges_won=stats.hedges_won,
         continuations=stats.continuations,
         client_cancels=stats.client_cancels,
         input_tokens=dict(stats.input_tokens),
@@ -192,6 +204,8 @@ class _SnapshotCollector(Collector):
             "requests", "Requests answered, by API and class of HTTP status.", ("api", "status"), now.requests.items()
         )
         yield _counter("fallbacks", "Requests that needed more than one endpoint.", (), [((), now.fallbacks)])
+        yield _counter("hedges", "Second attempts begun beside a slow one.", (), [((), now.hedges)])
+        yield _counter("hedges_won", "Second attempts that had content first.", (), [((), now.hedges_won)])
         yield _counter(
             "continuations", "Streams cut after content and continued elsewhere.", (), [((), now.continuations)]
         )
