@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-from providerrank.rules.cells import Endpoint
+from providerrank.rules.budget import EXPECTED_OUTPUT_TOKENS, UNLIMITED, Budget
+from providerrank.rules.cells import Endpoint, Price
 from providerrank.rules.params import PARAMS
+
+Priority = Literal["high", "normal", "best-effort"]
 
 UPSTREAM_DIALECTS = ("openai", "anthropic")
 """What an endpoint may be said to speak; the second means: nothing else."""
@@ -58,13 +62,33 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class BuyerKey:
+    """A key with a name, and what whoever has it may use."""
+
+    name: str
+    """Also the name of its account: it keeps that when the secret changes."""
+    secret: str = field(repr=False)
+    models: frozenset[str] | None = None
+    """Model ids; None: all."""
+    tiers: tuple[str, ...] = ()
+    """The ones it may ask for, the first of them also where it asks for none; empty: all, and none by default."""
+    price_cap: Price | None = None
+    """Beside the buyer's and the tier's: the lowest holds."""
+    budget: Budget = UNLIMITED
+    priority: Priority = "normal"
+    expected_output_tokens: int = EXPECTED_OUTPUT_TOKENS
+    """Set aside for the answer to a request that names no limit."""
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """The data plane's whole configuration."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     keys: tuple[str, ...] = field(default=(), repr=False)
-    """Accepted bearer keys; empty: only loopback may call."""
+    """Accepted bearer keys, without limits; none here and in ``buyer_keys``: only loopback may call."""
+    buyer_keys: tuple[BuyerKey, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
     clocks: Clocks = Clocks()
     limits: Limits = Limits()

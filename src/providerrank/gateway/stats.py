@@ -58,6 +58,32 @@ class EndpointStats:
             self.ttft_sum_us += ttft
 
 
+class KeyStats:
+    """Counters of one key with a name."""
+
+    __slots__ = ("endpoints", "requests")
+
+    def __init__(self) -> None:
+        self.requests: dict[str, int] = {}
+        """Ended, by class of status; ``cancelled``: the client left before the answer was whole."""
+        self.endpoints: dict[str, list[int]] = {}
+        """Input tokens, output tokens and nano-USD, by endpoint."""
+
+    def count_request(self, status: int) -> None:
+        """One request has ended; ``status`` 0: without an answer, since its client left."""
+        label = _STATUS_CLASSES[status // 100] or "cancelled"
+        self.requests[label] = self.requests.get(label, 0) + 1
+
+    def count_use(self, endpoint_id: str, input_tokens: int, output_tokens: int, cost_nusd: int) -> None:
+        """An attempt used this much of an endpoint."""
+        used = self.endpoints.get(endpoint_id)
+        if used is None:
+            used = self.endpoints[endpoint_id] = [0, 0, 0]
+        used[0] += input_tokens
+        used[1] += output_tokens
+        used[2] += cost_nusd
+
+
 class Stats:
     """Counters of one data plane. Only its own event loop writes them."""
 
@@ -74,11 +100,16 @@ class Stats:
         self.client_cancels = 0
         self.connections = 0
         self.pending = 0
+        self.keys: dict[str, KeyStats] = {}
         self._requests: dict[tuple[str, int], int] = {}
 
     def add(self, endpoint_id: str) -> EndpointStats:
         """An endpoint to count for; one that was there before keeps its counts."""
         return self.endpoints.setdefault(endpoint_id, EndpointStats())
+
+    def add_key(self, name: str) -> KeyStats:
+        """A key to count for; one that was there before keeps its counts."""
+        return self.keys.setdefault(name, KeyStats())
 
     def count_request(self, api: str, status: int) -> None:
         """One request was answered with ``status``."""
@@ -134,3 +165,23 @@ class Stats:
     def last_failures(self) -> dict[str, tuple[int, str]]:
         """Latest failed attempt by endpoint: when, and what kind of failure."""
         return {name: e.last_failure for name, e in self.endpoints.items() if e.last_failure is not None}
+
+    @property
+    def key_requests(self) -> dict[tuple[str, str], int]:
+        """Requests ended, by key and class of status."""
+        return {(name, label): count for name, key in self.keys.items() for label, count in key.requests.items()}
+
+    @property
+    def key_tokens(self) -> dict[tuple[str, str, str], int]:
+        """Tokens used, by key, endpoint and direction."""
+        return {
+            (name, endpoint, direction): used[at]
+            for name, key in self.keys.items()
+            for endpoint, used in key.endpoints.items()
+            for at, direction in enumerate(("input", "output"))
+        }
+
+    @property
+    def key_cost_nusd(self) -> dict[tuple[str, str], int]:
+        """What they cost at list price, by key and endpoint."""
+        return {(name, endpoint): used[2] for name, key in self.keys.items() for endpoint, used in key.endpoints.items()}

@@ -51,6 +51,10 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int | None = None
     """The request's own limit on completion tokens."""
     preferences: Preferences | None = None
+    price_cap: Price | None = None
+    """Of whoever asks, beside the buyer's and the tier's: on each side the lowest holds."""
+    allowed_models: frozenset[str] | None = None
+    """Model ids that fallbacks are confined to; None: any. That ``model`` is one of them is for the caller to see to."""
 
 
 class RoutingError(Exception):

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 
+from providerrank.rules.budget import compute_dearest
 from providerrank.rules.cells import Price
 from providerrank.rules.params import SECOND_US, Params
 from providerrank.rules.ranking import Weights, compute_expected_cost_nusd, compute_price_score
@@ -47,6 +48,7 @@ class Board:
     """See the module. ``excluded`` are the standings the price cap keeps out."""
 
     __slots__ = (
+        "_dearest",
         "_latency_weight",
         "_log_target",
         "_params",
@@ -119,6 +121,7 @@ class Board:
             cap = max((cost for _, cost in costed), default=0.0)
         else:
             cap = compute_expected_cost_nusd(price_cap, params.get_task(task))
+        self._dearest: Price | None = None
         self.members: list[Standing] = []
         self.excluded: list[Standing] = []
         for cell, cost in costed:
@@ -216,6 +219,13 @@ class Board:
         return (
             self._reputation_weight * reputation + self._price_weight * standing.price_score
         ) * standing.cell.honesty
+
+    def get_dearest(self) -> Price:
+        """The highest price on each side that a member asks."""
+        if self._dearest is None:
+            # Prices do not change while a board lives: new ones make new boards.
+            self._dearest = compute_dearest(s.state.endpoint.price for s in self.by_state.values())
+        return self._dearest
 
     def count_within(self, composite: float) -> int:
         """How many members have at least this composite score."""

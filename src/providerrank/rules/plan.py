@@ -24,8 +24,9 @@ from typing import Final
 
 from providerrank.rules.ask import Ask, EmptyPool, Preferences
 from providerrank.rules.board import Board
+from providerrank.rules.budget import compute_dearest
 from providerrank.rules.catalog import ModelRules
-from providerrank.rules.cells import Endpoint
+from providerrank.rules.cells import Endpoint, Price
 from providerrank.rules.params import Params
 from providerrank.rules.pool import Pool, get_names, is_named
 from providerrank.rules.session import (
@@ -224,6 +225,17 @@ class Plan:
         self.why = Why.LAST_RESORT
         self._look_again(board, now_us)
         return self._take(best, now_us)
+
+    def get_dearest(self) -> Price:
+        """The highest price on each side that any endpoint asks that this request may go to, whatever happens."""
+        prices: list[Price] = []
+        for stage in self._stages:
+            pool = stage.pool
+            if pool is None:
+                prices.append(stage.board.get_dearest())
+            else:
+                prices += [s.state.endpoint.price for s in stage.board.members if pool.admits(s)]
+        return compute_dearest(prices)
 
     def require(self, features: frozenset[str] = frozenset(), context_over: int | None = None) -> None:
         """Narrow what follows, on every model: these features too, and a context window above ``context_over``."""

@@ -84,7 +84,7 @@ class Router:
         self._looks = looks or Looks(0, params)
         self._roster = Roster()
         self._lay_out(catalog)
-        self._boards: dict[tuple[str, str, str | None], Board] = {}
+        self._boards: dict[tuple[str, str, str | None, Price | None], Board] = {}
         self._plain: dict[tuple[str, str, str | None], Stage] = {}
         """For requests without wishes of their own: the boards of models without pins, bars or fallback models."""
         self._sessions: Sessions[CellState] = Sessions(params.max_sessions, params.max_session_cells)
@@ -164,12 +164,13 @@ class Router:
     def _get_prior(self, model: str, task: str) -> Prior:
         return get_prior(self._models[model], task, self._params)
 
-    def _get_board(self, model: str, task: str, tier_name: str | None) -> Board:
+    def _get_board(self, model: str, task: str, tier_name: str | None, own_cap: Price | None = None) -> Board:
         if task not in self._params.tasks:
             task = CHAT
-        return self._boards.get((model, task, tier_name)) or self._make_board(model, task, tier_name)
+        board = self._boards.get((model, task, tier_name, own_cap))
+        return board or self._make_board(model, task, tier_name, own_cap)
 
-    def _make_board(self, model: str, task: str, tier_name: str | None) -> Board:
+    def _make_board(self, model: str, task: str, tier_name: str | None, own_cap: Price | None) -> Board:
         buyer = self._catalog.buyer
         cap, weights, min_reputation = buyer.price_cap, buyer.weights, None
         if tier_name is not None:
@@ -181,14 +182,17 @@ class Router:
             if cap is not None:
                 factor = tier.price_cap_factor
                 cap = Price(round(cap.input_nusd * factor), round(cap.output_nusd * factor))
+        if own_cap is not None:
+            cap = own_cap if cap is None else get_lower(cap, own_cap)
         cells = [self._get_cell(state, task) for state in self._models[model].endpoints]
         prior = self._get_prior(model, task)
         terms = Terms(cap, weights, min_reputation, buyer.exploration)
         state = self._models[model]
         board = Board(state, task, tier_name, cells, prior, terms, self._params, self._looks)
-        self._boards[model, task, tier_name] = board
+        self._boards[model, task, tier_name, own_cap] = board
         rules = state.rules
-        if board.members and min_reputation is None and not (rules.pin or rules.pin_only or rules.fallback_models):
+        is_plain = own_cap is None and min_reputation is None
+        if board.members and is_plain and not (rules.pin or rules.pin_only or rules.fallback_models):
             self._plain[model, task, tier_name] = Stage(board, None)
         return board
 
@@ -205,7 +209,7 @@ class Router:
             self._revisit(now_us)
         single = False
         refused: list[EmptyPool] | None = None
-        stage = self._plain.get((ask.model, ask.task, ask.tier))
+        stage = self._plain.get((ask.model, ask.task, ask.tier)) if ask.price_cap is None else None
         if stage is None or not _is_plain(ask, stage.board):
             refused = []
             stages, single = self._make_stages(ask, now_us, refused)
@@ -232,6 +236,7 @@ class Router:
             raise UnknownModel(ask.model, self._models)
         preferences = ask.preferences
         may_fall_back = preferences is None or preferences.allow_fallbacks
+        allowed = ask.allowed_models
         fallbacks: Sequence[str] = ()
         if may_fall_back:
             fallbacks = ask.fallback_models or self._models[name].rules.fallback_models
@@ -243,6 +248,8 @@ class Router:
             refused.append(stage)
         for other in fallbacks:
             fallback = self._names.get(other)
+            if allowed is not None and fallback not in allowed:
+                continue
             if fallback is not None and fallback != name and all(s.board.model != fallback for s in stages):
                 further = self._make_stage(fallback, ask, now_us)
                 if isinstance(further, Stage):
@@ -255,7 +262,7 @@ class Router:
         return stages, preferences is not None and not may_fall_back and not preferences.order
 
     def _make_stage(self, model: str, ask: Ask, now_us: int) -> Stage | EmptyPool:
-        board = self._get_board(model, ask.task, ask.tier)
+        board = self._get_board(model, ask.task, ask.tier, ask.price_cap)
         board.refresh(now_us)
         rules = self._models[model].rules
         preferences = ask.preferences
@@ -659,6 +666,11 @@ def _is_plain(ask: Ask, board: Board) -> bool:
         and ask.features <= board.common_features
         and (board.smallest_context is None or get_needed_context(ask) <= board.smallest_context)
     )
+
+
+def get_lower(one: Price, other: Price) -> Price:
+    """The lower of two caps on each side."""
+    return Price(min(one.input_nusd, other.input_nusd), min(one.output_nusd, other.output_nusd))
 
 
 def _elapse(window: Window, now_us: int, out_until_us: int) -> None:
