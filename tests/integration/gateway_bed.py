@@ -24,8 +24,10 @@ from typing import Any, Self
 
 import httptools
 
+from providerrank.engines.ledger_memory import MemoryLedger
+from providerrank.gateway.ports import Ledger
 from providerrank.gateway.server import Gateway
-from providerrank.gateway.settings import Clocks, GatewaySettings, Limits, Upstream
+from providerrank.gateway.settings import BuyerKey, Clocks, GatewaySettings, Limits, Upstream
 from providerrank.rules.attempts import Attempt
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import ASSUMED_FEATURES, Endpoint, Price
@@ -385,6 +387,8 @@ async def bed(
     clocks: Clocks | None = None,
     limits: Limits | None = None,
     keys: tuple[str, ...] = (),
+    buyer_keys: tuple[BuyerKey, ...] = (),
+    ledger: Ledger | None = None,
     models: Sequence[ModelRules] = (),
     tiers: Sequence[Tier] = (),
     buyer: Buyer | None = None,
@@ -420,6 +424,7 @@ async def bed(
                 host=host,
                 port=0,
                 keys=keys,
+                buyer_keys=buyer_keys,
                 upstreams=upstreams,
                 clocks=clocks or Clocks(),
                 limits=limits or Limits(),
@@ -429,6 +434,7 @@ async def bed(
             Router(catalog, random.Random(1), looks=Looks(8 * explain, PARAMS)),
             tls=trust,
             on_attempt=lambda attempt, observation: ended.append((attempt, observation)),
+            ledger=ledger or MemoryLedger(),
         )
         await gateway.start()
         try:

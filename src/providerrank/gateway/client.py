@@ -306,11 +306,15 @@ class ClientConnection(asyncio.Protocol):
     def send_answer(self, exchange: Exchange, status: int, body: bytes, retry_after_us: int | None = None) -> None:
         """An endpoint's whole answer, or the one error that stands for all of them."""
         self._gateway.stats.count_request(exchange.api, status)
+        claim = exchange.claim
+        if claim is not None:
+            claim.status = status
         if status == 200:
             self._write(
-                b"%b%bx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%b%bContent-Length: %d\r\n\r\n%b"
+                b"%b%b%bx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%b%bContent-Length: %d\r\n\r\n%b"
                 % (
                     _JSON_HEAD,
+                    b"" if claim is None else claim.head,
                     exchange.endpoint_header,
                     len(exchange.attempts),
                     exchange.request_id,
@@ -329,6 +333,8 @@ class ClientConnection(asyncio.Protocol):
         if exchange.more_lines:
             name, _, value = exchange.more_lines.rstrip().partition(b": ")
             headers.append((name, value))
+        if claim is not None:
+            headers += claim.headers
         if retry_after_us is not None:
             headers.append((b"Retry-After", b"%d" % max(1, -(-retry_after_us // 1_000_000))))
         self.send_simple(status, body, headers)
@@ -337,11 +343,13 @@ class ClientConnection(asyncio.Protocol):
         """The head of a stream and its first events."""
         if not self._chunked:
             self._keep_alive = False  # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
+        claim = exchange.claim
         self._write(
-            b"%b%b%bx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%b%b\r\n%b"
+            b"%b%b%b%bx-providerrank-attempts: %d\r\nx-request-id: %b\r\n%b%b\r\n%b"
             % (
                 _STREAM_HEAD,
                 _CHUNKED if self._chunked else b"",
+                b"" if claim is None else claim.head,
                 exchange.endpoint_header,
                 len(exchange.attempts),
                 exchange.request_id,
@@ -358,6 +366,8 @@ class ClientConnection(asyncio.Protocol):
     def end_stream(self, exchange: Exchange, data: bytes) -> None:
         """The last events."""
         self._gateway.stats.count_request(exchange.api, 200)
+        if exchange.claim is not None:
+            exchange.claim.status = 200
         self._write(write_chunk(data) + LAST_CHUNK if self._chunked else data)
         self._done()
 

@@ -33,6 +33,7 @@ from providerrank.rules.attempts import (
 from providerrank.rules.attempts import (
     Relay as RelayAction,
 )
+from providerrank.rules.budget import compute_cost_nusd
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.finished import CLIENT_LEFT, Finished, get_kept_ask, get_kept_log
 from providerrank.rules.hedging import HedgeBudget
@@ -47,6 +48,7 @@ from providerrank.wire.retry_after import read_retry_after_us
 from providerrank.wire.whole import read_whole
 
 if TYPE_CHECKING:
+    from providerrank.gateway.keys import Claim
     from providerrank.gateway.server import Gateway
     from providerrank.rules.router import Plan
 
@@ -98,6 +100,8 @@ class Exchange:
     more_lines = b""
     """Header lines of the answer that only some APIs' clients look for."""
     endpoint_header = b""
+    claim: Claim | None = None
+    """What its caller's key has set aside for it, where that has a name."""
     held_status = 502
     held_body = b""
 
@@ -259,6 +263,9 @@ class Exchange:
         schema = self._intake.schema
         if schema is not None and reply.is_plain_and_complete and breaks_schema(schema, reply.text):
             self.held_status, self.held_body = 200, body
+            if self.claim is not None:
+                # Whole, and billed for, though of no use.
+                self._charge(self.claim, leg, reply.usage, len(reply.text.encode()))
             self.failed(leg, now, Fault.SCHEMA)
             return
         attempt = leg.attempt
@@ -515,7 +522,27 @@ class Exchange:
 
     # ---- accounts ------------------------------------------------------------------------------------------------
 
+    def _charge_lost(self, claim: Claim, leg: Leg) -> None:
+        """An attempt did not bring the answer: what is known of what it cost."""
+        attempt, relay = leg.attempt, leg.relay
+        if relay is not None and attempt.first_content_us is not None:
+            self._charge(claim, leg, relay.usage, relay.written_bytes)
+        elif attempt.fault is None and attempt.connected_us is not None:
+            # Nobody waited for its answer; its prompt had been read all the same.
+            self._charge(claim, leg, None, 0)
+
+    def _charge(self, claim: Claim, leg: Leg, usage: Usage | None, written_bytes: int) -> None:
+        """What an attempt says it used; where it says nothing, what was sent and what came."""
+        used = usage or Usage()
+        claim.charge(
+            leg.attempt.endpoint,
+            self._intake.input_tokens if used.prompt_tokens is None else used.prompt_tokens,
+            max(written_bytes // BYTES_PER_TOKEN, 0) if used.completion_tokens is None else used.completion_tokens,
+        )
+
     def _account(self, leg: Leg, outcome: Outcome, now: int) -> None:
+        if self.claim is not None:
+            self._charge_lost(self.claim, leg)
         if leg is self._rival:
             self._rival = None
         else:
@@ -547,8 +574,10 @@ class Exchange:
             if usage.prompt_tokens is not None:
                 prompt = usage.prompt_tokens
         tokens = counted if billed is None else billed
-        cost = int(endpoint.price.cost_nusd(prompt, tokens))
+        cost = compute_cost_nusd(endpoint.price, prompt, tokens)
         self.input_tokens, self.output_tokens, self.cost_nusd = prompt, tokens, cost
+        if self.claim is not None:
+            self.claim.charge(endpoint, prompt, tokens)
         stats, pace = target.stats, target.pace
         stats.input_tokens += prompt
         stats.output_tokens += tokens

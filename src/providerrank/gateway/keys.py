@@ -1,8 +1,8 @@
 """Buyers' keys at work: who calls, what they may ask for, what is set aside for a request and charged at its end.
 
-A request of a key with a name goes three steps further than one without: ``Key.narrow`` confines it to the key's models,
-tiers and price cap, ``Key.admit`` sets aside the most it can cost, and ``Claim.settle``, on every way a request can end,
-charges what it did cost. A process that ends before that leaves the request charged in full (``rules.budget``).
+A request of a key with a name goes three steps further than one without: ``Key.narrow`` confines it to the key's
+models, tiers and price cap, ``Key.admit`` sets aside the most it can cost, and ``Claim.settle``, on every way a request
+can end, charges what it did cost. A process that ends before that leaves it charged in full (``rules.budget``).
 
 What is charged is what endpoints say they used, at list price; for attempts that were cut off, or that the client
 walked away from, what is known: the prompt as estimated, and the tokens that were written.
@@ -40,7 +40,7 @@ from providerrank.rules.budget import (
 from providerrank.rules.cells import NUSD_PER_USD, Endpoint
 from providerrank.rules.plan import Plan
 from providerrank.rules.router import Router
-from providerrank.wire.request import Intake
+from providerrank.wire.intake import Intake
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Keyring:
     def __init__(
         self, keys: Iterable[BuyerKey], ledger: Ledger, stats: Stats, now_us: Callable[[], int] | None = None
     ) -> None:
-        """``now_us`` gives Unix time; without it, the system's: days and other processes go by that. Raises LedgerLost."""
+        """``now_us`` gives Unix time; without it the system's, which other processes go by too. Raises LedgerLost."""
         clock = now_us or _get_time_us
         self.keys = {key.name: Key(key, ledger.open(key.name), stats.add_key(key.name), clock) for key in keys}
         self._by_secret = {key.settings.secret.encode(): key for key in self.keys.values()}
@@ -125,7 +125,7 @@ class Key:
         return allowed is None or model in allowed
 
     def narrow(self, ask: Ask, router: Router) -> Ask:
-        """The request within what the key may ask for. Raises ``KeyRefused``, or ``UnknownModel`` that names its own."""
+        """The request within what the key may ask for. Raises ``KeyRefused`` or ``UnknownModel``."""
         settings = self.settings
         if settings.models is not None:
             model = router.resolve(ask.model)
@@ -164,10 +164,10 @@ class Key:
             result = self._account.reserve(settings.budget, now_us, tokens, cost_nusd)
         except LedgerLost as error:
             # A limit that cannot be held is not waived.
-            log.error("budget unknown: key=%s %s", settings.name, error)
+            log.warning("budget unknown: key=%s %s", settings.name, error)
             raise KeyRefused(503, "the budget of this key cannot be read just now", "budget_unavailable") from None
         if type(result) is Hold:
-            headers = ()
+            headers: tuple[Header, ...] = ()
             if self._has_headers:
                 headers = write_limits(settings.budget, result.minute_requests, result.minute_tokens, MINUTE_US)
             return Claim(self, result, headers)
@@ -177,11 +177,9 @@ class Key:
     def settle(self, claim: Claim) -> None:
         """Charge what a request used in place of what was set aside for it."""
         try:
-            self._account.settle(
-                claim.hold, self._now_us(), claim.input_tokens, claim.output_tokens, claim.cost_nusd
-            )
+            self._account.settle(claim.hold, self._now_us(), claim.input_tokens, claim.output_tokens, claim.cost_nusd)
         except LedgerLost as error:
-            log.error("not settled, stays charged in full: key=%s %s", self.settings.name, error)
+            log.warning("not settled, stays charged in full: key=%s %s", self.settings.name, error)
 
     def read(self) -> Standing:
         """How the key stands now. Raises ``LedgerLost``."""
@@ -203,6 +201,11 @@ class Claim:
         self.input_tokens = 0
         self.output_tokens = 0
         self.cost_nusd = 0
+
+    @property
+    def head(self) -> bytes:
+        """The same as it is written."""
+        return b"".join([b"%b: %b\r\n" % line for line in self.headers])
 
     def charge(self, endpoint: Endpoint, input_tokens: int, output_tokens: int) -> None:
         """An attempt used this much."""
@@ -250,9 +253,7 @@ def format_duration(us: int) -> str:
 
 def _refuse(key: BuyerKey, refusal: Refusal, now_us: int) -> KeyRefused:
     """429: which budget is out, by how much, and when it frees."""
-    limits = write_limits(
-        key.budget, refusal.minute_requests, refusal.minute_tokens, refusal.minute_resets_us
-    )
+    limits = write_limits(key.budget, refusal.minute_requests, refusal.minute_tokens, refusal.minute_resets_us)
     if refusal.limit is Limit.SPEND:
         message, code, wait_us = _describe_spend(key, refusal, now_us)
     else:
@@ -300,8 +301,10 @@ def _describe_spend(key: BuyerKey, refusal: Refusal, now_us: int) -> tuple[str, 
         )
         return message, "rate_limit_exceeded", SOON_US
     free = datetime.fromtimestamp((now_us + refusal.wait_us) // SECOND_US, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"{spent}, and this request may cost {asked}: the budget is renewed at {free}.", "insufficient_quota", (
-        refusal.wait_us
+    return (
+        f"{spent}, and this request may cost {asked}: the budget is renewed at {free}.",
+        "insufficient_quota",
+        (refusal.wait_us),
     )
 
 

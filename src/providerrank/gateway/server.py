@@ -21,8 +21,10 @@ import msgspec
 
 from providerrank.gateway.client import ClientConnection
 from providerrank.gateway.exchange import Exchange
+from providerrank.gateway.keys import Header, Key, KeyRefused, Keyring, get_presented
 from providerrank.gateway.listening import Listening
 from providerrank.gateway.outbox import Outbox
+from providerrank.gateway.ports import Ledger
 from providerrank.gateway.ring import Ring
 from providerrank.gateway.settings import Clocks, GatewaySettings, Limits
 from providerrank.gateway.stats import Stats
@@ -36,6 +38,7 @@ from providerrank.rules.router import Router
 from providerrank.wire.apis import DIALECTS, PATHS, read_any
 from providerrank.wire.errors import BadRequest
 from providerrank.wire.http1 import Request, clean_value
+from providerrank.wire.intake import Intake
 from providerrank.wire.refusal import write_error
 
 TICK_S = 0.02
@@ -86,6 +89,7 @@ class Gateway:
         jitter: Callable[[], float] = random.random,
         on_attempt: Callable[[Attempt, Observation], None] | None = None,
         epoch_ns: int | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         """``epoch_ns``, when the machine's monotonic clock was 0, is given where several processes share a clock."""
         self.settings = settings
@@ -118,9 +122,13 @@ class Gateway:
         self._sweeper: asyncio.TimerHandle | None = None
         self._outgoing: set[Exchange] = set()
         """Requests that began before the last change of settings."""
+        self.ledger = ledger
+        """What keys with names have used; needed where there are any."""
         self.is_open = False
         """No keys are configured: whoever is on loopback may call."""
-        self._take_keys(settings.keys)
+        self.keyring: Keyring | None = None
+        """Keys with names; None: there are none."""
+        self._take_keys(settings)
         self._epoch_ns = time.time_ns() - time.monotonic_ns() if epoch_ns is None else epoch_ns
         self._id_prefix = b"req-%b-" % os.urandom(4).hex().encode()
         self._id_count = 0
@@ -164,12 +172,12 @@ class Gateway:
 
         A request under way keeps its candidates and its time limits, an attempt under way its address and key. What
         stays keeps its connections and counts; endpoints that are gone are let go of after the last request that may
-        still ask for them. The address listened on does not change.
+        still ask for them. The address listened on does not change. Raises ``LedgerLost``, nothing being changed.
         """
+        self._take_keys(settings)
         self.settings = replace(settings, host=self.settings.host, port=self.settings.port)
         self.clocks, self.limits, self.timing = settings.clocks, settings.limits, _get_timing(settings.clocks)
         self.pool.limits = settings.limits
-        self._take_keys(settings.keys)
         self.hedges.change(settings.hedge)
         targets = dict(self.targets)
         for upstream in settings.upstreams:
@@ -192,11 +200,6 @@ class Gateway:
         current = {upstream.endpoint.id for upstream in self.settings.upstreams}
         self.targets = {name: target for name, target in self.targets.items() if name in current}
         self.pool.retain(self.targets.values())
-
-    def _take_keys(self, keys: Iterable[str]) -> None:
-        self._keys = frozenset(key.encode() for key in keys)
-        self._accepted = frozenset(b"Bearer " + key for key in self._keys)
-        self.is_open = not self._keys
 
     async def drain(self, within_s: float | None = None) -> None:
         """Take no more requests, let those under way end and be read, then close. What is left past the limit is cut.
@@ -233,6 +236,18 @@ class Gateway:
         """Have ``watcher`` told of each request that is over, in the loop: it is to be quick, and to change nothing."""
         self._watchers = (*self._watchers, watcher)
 
+    def _take_keys(self, settings: GatewaySettings) -> None:
+        """Accept the keys of these settings and no others. Raises ``LedgerLost``."""
+        keyring = None
+        if settings.buyer_keys:
+            assert self.ledger is not None, "keys with names need a ledger"
+            keyring = Keyring(settings.buyer_keys, self.ledger, self.stats)
+        self.keyring = keyring
+        self._unnamed = frozenset(key.encode() for key in settings.keys)
+        self._keys = self._unnamed if keyring is None else self._unnamed | keyring.secrets
+        self._accepted = frozenset(b"Bearer " + key for key in self._keys)
+        self.is_open = not self._keys
+
     # ---- time and ids --------------------------------------------------------------------------------------------
 
     def now_us(self) -> int:
@@ -260,9 +275,12 @@ class Gateway:
         else:
             request_id, session, task, tier = self._make_request_id(), None, None, None
             extra = b"x-request-id: %b\r\n" % request_id
+        key = None if self.keyring is None else self.keyring.find(headers, self._unnamed)
         try:
             intake = read_any(api, request.body)
         except BadRequest as error:
+            if key is not None:
+                key.stats.count_request(error.status)
             if self._watchers:
                 self._tell_refused(request_id, api, error.status, error.code or "invalid_request")
             self._reply_error(client, request_id, api, error.status, str(error), error.code, error.param)
@@ -280,17 +298,20 @@ class Gateway:
             intake.output_tokens,
             intake.preferences,
         )
+        claim = None
         try:
-            plan = self.router.plan(ask, now)
-        except RoutingError as error:
-            status, message, code, param = _get_refusal(error)
-            if intake.lost and not intake.may_lose:
-                message += _explain_lost(api, intake.lost)
-            if self._watchers:
-                self._tell_refused(request_id, api, status, code, get_cut_ask(ask), error)
-            self._reply_error(client, request_id, api, status, message, code, param)
+            if key is None:
+                plan = self.router.plan(ask, now)
+            else:
+                ask = key.narrow(ask, self.router)
+                plan = self.router.plan(ask, now)
+                claim = key.admit(plan, intake)
+        except (RoutingError, KeyRefused) as error:
+            self._refuse_ask(client, request_id, intake, ask, error, key)
             return
         exchange = Exchange(self, client, intake, plan, request_id, session, extra)
+        if claim is not None:
+            exchange.claim = claim
         if intake.dialect is not None:
             exchange.native_lines = intake.dialect.write_headers(headers)
             if intake.dialect.id_header is not None:
@@ -336,32 +357,34 @@ class Gateway:
             client.send_simple(200, b'{"status":"ok"}')
             return
         refusal = self._refuse(client, request)
+        key = None if self.keyring is None else self.keyring.find(request.headers, self._unnamed)
+        models = [name for name in self.router.models() if key is None or key.may_use(name)]
         if refusal is None and path == b"/v1/models" and request.method == b"GET":
-            client.send_simple(200, self._list_models())
+            client.send_simple(200, _list_models(models))
             self.stats.count_request("models", 200)
             return
         if refusal is None and path.startswith(b"/v1/models/") and request.method == b"GET":
             name = unquote(path.removeprefix(b"/v1/models/").decode("latin-1"))
-            if self.router.resolve(name) is not None:
+            if self.router.resolve(name) in models:
                 client.send_simple(200, _encoder.encode(_describe_model(name)))
                 self.stats.count_request("models", 200)
                 return
-            refusal = (404, str(UnknownModel(name, self.router.models())), "model_not_found")
-        allow = b"POST"
+            refusal = (404, str(UnknownModel(name, models)), "model_not_found")
+        headers: list[Header] = []
         if refusal is None:
             shown = (clean_value(path) or b"this path").decode()
             if path == b"/v1/models":
-                refusal, allow = (405, f"{shown} takes GET", "method_not_allowed"), b"GET"
+                refusal, headers = (405, f"{shown} takes GET", "method_not_allowed"), [(b"Allow", b"GET")]
             elif api is None:
                 refusal = (404, f"nothing at {shown}; POST /v1/chat/completions is the usual place", "not_found")
             elif request.method != b"POST":
-                refusal = (405, f"{shown} takes POST", "method_not_allowed")
+                refusal, headers = (405, f"{shown} takes POST", "method_not_allowed"), [(b"Allow", b"POST")]
             else:
                 refusal = (503, f"{self.limits.max_pending} requests are under way; try again shortly", "overloaded")
         request_id = self._read_marks(request.headers)[0]
         if self._watchers:
             self._tell_refused(request_id, api or "other", refusal[0], refusal[2], is_kept=False)
-        self._reply_error(client, request_id, api or "other", *refusal, allow=allow)
+        self._reply_error(client, request_id, api or "other", *refusal, headers=headers)
 
     def _refuse(self, client: ClientConnection, request: Request) -> tuple[int, str, str] | None:
         """Why this caller is not served; None: it is. Never says what a right key would look like."""
@@ -376,8 +399,7 @@ class Gateway:
                 # A page of some site in a browser on this machine is not the operator.
                 return 403, "without configured keys, web pages of other sites are refused", "origin_refused"
             return None
-        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
-        if headers.get(b"x-api-key") in self._keys or (scheme.lower() == b"bearer" and key.strip() in self._keys):
+        if not self._keys.isdisjoint(get_presented(headers)):
             return None
         return 401, "Incorrect API key provided.", "invalid_api_key"
 
@@ -390,19 +412,43 @@ class Gateway:
         message: str,
         code: str | None,
         param: str | None = None,
-        allow: bytes = b"POST",
+        headers: Iterable[Header] = (),
     ) -> None:
         self.stats.count_request(api, status)
-        headers = [(b"x-request-id", request_id)]
+        lines = [(b"x-request-id", request_id), *headers]
         if status == 503:
-            headers.append((b"Retry-After", b"1"))
-        elif status == 405:
-            headers.append((b"Allow", allow))
+            lines.append((b"Retry-After", b"1"))
         dialect = DIALECTS.get(api)
         write = write_error if dialect is None else dialect.write_error
         if dialect is not None and dialect.id_header is not None:
-            headers.append((dialect.id_header, request_id))
-        client.send_simple(status, write(status, message, code=code, param=param), headers)
+            lines.append((dialect.id_header, request_id))
+        client.send_simple(status, write(status, message, code=code, param=param), lines)
+
+    def _refuse_ask(
+        self,
+        client: ClientConnection,
+        request_id: bytes,
+        intake: Intake,
+        ask: Ask,
+        error: RoutingError | KeyRefused,
+        key: Key | None,
+    ) -> None:
+        """A request that could be read, and is not even tried."""
+        status, message, code, param = _get_refusal(error)
+        headers: Iterable[Header] = ()
+        if isinstance(error, KeyRefused):
+            headers = error.headers
+        elif intake.lost and not intake.may_lose:
+            message += _explain_lost(intake.api, intake.lost)
+        if key is not None:
+            key.stats.count_request(status)
+        if self._watchers:
+            routing_error = error if isinstance(error, RoutingError) else None
+            # A client without a budget may ask often; it would push out who has one.
+            self._tell_refused(
+                request_id, intake.api, status, code, get_cut_ask(ask), routing_error, is_kept=status != 429
+            )
+        self._reply_error(client, request_id, intake.api, status, message, code, param, headers)
 
     def _tell_refused(
         self,
@@ -426,12 +472,6 @@ class Gateway:
         for watcher in self._watchers:
             if is_kept or self.ring is None or watcher is not self.ring.keep:
                 watcher(finished)
-
-    def _list_models(self) -> bytes:
-        names = self.router.models()
-        ends = {"first_id": names[0], "last_id": names[-1]} if names else {"first_id": None, "last_id": None}
-        data = [_describe_model(name) for name in names]
-        return _encoder.encode({"object": "list", "data": data, "has_more": False, **ends})
 
     # ---- for exchanges -------------------------------------------------------------------------------------------
 
@@ -473,6 +513,8 @@ class Gateway:
     def close_exchange(self, exchange: Exchange) -> None:
         """The exchange has ended."""
         self._exchanges.discard(exchange)
+        if exchange.claim is not None:
+            exchange.claim.settle()
         if self._watchers:
             finished = exchange.tell()
             for watcher in self._watchers:
@@ -543,6 +585,12 @@ def _is_over(connection: ClientConnection, passed_s: float) -> bool:
     return connection.is_idle and passed_s > DRAIN_IDLE_S
 
 
+def _list_models(names: list[str]) -> bytes:
+    data = [_describe_model(name) for name in names]
+    ends = {"first_id": names[0], "last_id": names[-1]} if names else {"first_id": None, "last_id": None}
+    return _encoder.encode({"object": "list", "data": data, "has_more": False, **ends})
+
+
 def _describe_model(name: str) -> dict[str, object]:
     """A model in OpenAI's shape, and in Anthropic's: neither's clients mind the other's fields."""
     return {
@@ -561,8 +609,10 @@ def _get_text(headers: dict[bytes, bytes], name: bytes) -> str | None:
     return None if value is None else value[:MAX_NAME].decode("latin-1").strip() or None
 
 
-def _get_refusal(error: RoutingError) -> tuple[int, str, str, str | None]:
-    """Status, message, code and parameter of a request that can not be routed."""
+def _get_refusal(error: RoutingError | KeyRefused) -> tuple[int, str, str, str | None]:
+    """Status, message, code and parameter of a request that is not even tried."""
+    if isinstance(error, KeyRefused):
+        return error.status, str(error), error.code, error.param
     if isinstance(error, UnknownModel):
         return 404, str(error), "model_not_found", "model"
     if isinstance(error, EmptyPool):

@@ -184,4 +184,6 @@ class Stats:
     @property
     def key_cost_nusd(self) -> dict[tuple[str, str], int]:
         """What they cost at list price, by key and endpoint."""
-        return {(name, endpoint): used[2] for name, key in self.keys.items() for endpoint, used in key.endpoints.items()}
+        return {
+            (name, endpoint): used[2] for name, key in self.keys.items() for endpoint, used in key.endpoints.items()
+        }

@@ -54,7 +54,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     price_cap: Price | None = None
     """Of whoever asks, beside the buyer's and the tier's: on each side the lowest holds."""
     allowed_models: frozenset[str] | None = None
-    """Model ids that fallbacks are confined to; None: any. That ``model`` is one of them is for the caller to see to."""
+    """Model ids that fallbacks are confined to; None: any. That ``model`` is one is for the caller to see to."""
 
 
 class RoutingError(Exception):
