@@ -1,4 +1,4 @@
-"""What a store can say instead of doing its work. Drivers' own errors never leave this package."""
+"""What an engine can say instead of doing its work. Drivers' own errors never leave this package."""
 
 from __future__ import annotations
 
@@ -35,4 +35,15 @@ class LedgerUnavailableError(StoreError):
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"{place}, where the budgets of [[keys]] are kept, cannot be used: {reason}.")
         self.place = place
+        self.reason = reason
+
+
+class SandboxUnavailableError(Exception):
+    """Untrusted code cannot be isolated here, so it is not run at all."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"code is not run, since it cannot be isolated here: {reason}. The sandbox needs Linux with seccomp "
+            "filters, on x86_64 or aarch64; validate without the code task, or on another machine."
+        )
         self.reason = reason

@@ -54,6 +54,21 @@ def _get_default_tasks() -> dict[str, TaskParams]:
 
 
 @dataclass(frozen=True, slots=True)
+class ChallengeParams:
+    """What a challenge may cost: the bound on its answer, and how much there is to read. Part of what is hashed."""
+
+    chat_max_tokens: int = 160
+    """Answers are a word to two sentences; the rest is room for a model that thinks aloud briefly."""
+    code_max_tokens: int = 600
+    """The longest solution takes 150 tokens; models add docstrings and types."""
+    json_max_tokens: int = 400
+    tools_max_tokens: int = 200
+    long_context_max_tokens: int = 120
+    long_context_characters: int = 72_000
+    """Least length of the text to be read: past ``long_context_tokens`` at up to 4.5 characters a token."""
+
+
+@dataclass(frozen=True, slots=True)
 class Params:
     """The protocol's parameters. Units are in the names; a bare number is a ratio or a count of requests."""
 
@@ -164,6 +179,9 @@ class Params:
     # Tasks.
     long_context_tokens: int = 16_000
     """Estimated prompt tokens past which an unmarked request is a long-context one."""
+
+    # Challenges.
+    challenge: ChallengeParams = field(default_factory=ChallengeParams)
 
     # First-token clock.
     first_token_margin: float = 2.0
