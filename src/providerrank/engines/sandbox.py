@@ -23,6 +23,8 @@ from providerrank.engines import sandbox_child
 from providerrank.engines.errors import SandboxUnavailableError
 from providerrank.rules.challenges.shape import CodeJob, RunFault, RunResult
 
+PROGRAM = Path(sandbox_child.__file__)
+"""Run as a file of its own: it must import nothing of ours."""
 OVER_LIMIT = (-signal.SIGXCPU, -signal.SIGKILL)
 """Exit codes of a process that ran out of CPU time; what we kill ourselves never gets this far."""
 
@@ -46,8 +48,11 @@ class SandboxLimits:
 class Sandbox:
     """A ``CodeRunner`` over processes of this machine."""
 
-    def __init__(self, limits: SandboxLimits | None = None) -> None:
+    def __init__(
+        self, limits: SandboxLimits | None = None, *, python: str = sys.executable, program: Path = PROGRAM
+    ) -> None:
         self._limits = limits or SandboxLimits()
+        self._command = (python, "-I", "-S", str(program), str(self._limits.cpu_s), str(self._limits.memory_bytes))
         self._turns = asyncio.Semaphore(self._limits.at_once)
 
     async def run(self, job: CodeJob) -> RunResult:
@@ -79,22 +84,16 @@ class Sandbox:
     async def _start(self) -> asyncio.subprocess.Process:
         if sys.platform != "linux":
             raise SandboxUnavailableError(f"this is {sys.platform}")
-        limits = self._limits
         try:
             return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-S",
-                str(Path(sandbox_child.__file__)),
-                str(limits.cpu_s),
-                str(limits.memory_bytes),
+                *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 env={},
                 cwd="/",
                 start_new_session=True,
-                limit=limits.output_bytes,
+                limit=self._limits.output_bytes,
             )
         except OSError as error:
             raise SandboxUnavailableError(f"no process could be started ({error.strerror})") from None
