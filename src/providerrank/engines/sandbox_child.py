@@ -46,7 +46,8 @@ ARCHITECTURES = {
             "read": 0, "write": 1, "close": 3, "fstat": 5, "lseek": 8, "mmap": 9, "mprotect": 10, "munmap": 11,
             "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "mremap": 25,
             "madvise": 28, "nanosleep": 35, "getpid": 39, "exit": 60, "gettimeofday": 96, "sigaltstack": 131,
-            "gettid": 186, "futex": 202, "clock_gettime": 228, "clock_nanosleep": 230, "exit_group": 231, "getrandom": 318,
+            "gettid": 186, "futex": 202, "clock_gettime": 228, "clock_nanosleep": 230,
+            "exit_group": 231, "getrandom": 318,
         },
     ),
     "aarch64": (

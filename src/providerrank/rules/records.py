@@ -42,9 +42,9 @@ class Record:
     index: int
     """Which challenge of this cell; 0 and up. (cell, index) is unique within a bundle."""
     prompt_hash: str
-    """Of the canonical request body, pinned parameters and all, but not the endpoint's own name for the model."""
+    """Of the challenge's canonical request body: all of it but ``model`` and ``stream``, which the sender adds."""
     response_hash: str
-    """Of the whole answer text (see ``rules.challenge.hash_answer``); of nothing where there was none."""
+    """Of the whole answer text (``wire.opening.hash_answer``); of nothing where there was none."""
     params_hash: str
     """Of the pinned parameters alone."""
     started_us: int
@@ -58,7 +58,7 @@ class Record:
     tokens_out: int | None
     status: Outcome
     check: str
-    """``pass``, ``none``, or the short code of why the checker failed it (``rules.verdict``)."""
+    """``pass``, ``none``, or the short code of why the checker failed it (``rules.challenges.shape.Reason``)."""
 
     @property
     def passed(self) -> bool:

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from providerrank.rules.consistency import Window, find_time_fault
+from providerrank.rules.consistency import HASH, Window, find_time_fault
 from providerrank.rules.params import VERSION as RULES_VERSION
 from providerrank.rules.records import Forecast, Record, Signal
 from providerrank.wire import canonical
@@ -170,7 +170,7 @@ def read_bundle(chunks: Iterable[bytes], expected: Expected | None = None) -> Bu
         raise MalformedBundle(f"ends after {len(leaves)} of the header's {header.size} lines")
     if Tree(leaves).root.hex() != header.root:
         raise AlteredBundle("the lines do not have the signed root: at least one was changed, lost or moved")
-    return Bundle(header, signature, _sort_out(header, values), tuple(leaves))
+    return Bundle(header, signature, _sort_out(values), tuple(leaves))
 
 
 def compute_commitment(header: Header, salt: bytes) -> str:
@@ -223,6 +223,8 @@ def decode_header(data: bytes) -> Header:
             raise MalformedBundle("not a bundle's header", 1)
     if any(isinstance(number, bool) or number < 0 for number in numbers):
         raise MalformedBundle("a header with a number that is none, or is negative", 1)
+    if HASH.fullmatch(root) is None:
+        raise MalformedBundle("the root is not 64 lower-case hex digits", 1)
     if encode_header(header) != data:
         raise MalformedBundle("a header with fields it should not have", 1)
     _check_counts(header)
@@ -239,7 +241,7 @@ def _iterate(contents: Contents) -> Iterator[Line]:
     yield from contents.signals
 
 
-def _sort_out(header: Header, values: list[Line]) -> Contents:
+def _sort_out(values: list[Line]) -> Contents:
     """Take the three kinds apart; ``_check_line`` has seen that each is where the counts put it."""
     return Contents(
         tuple(value for value in values if isinstance(value, Record)),

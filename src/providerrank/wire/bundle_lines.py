@@ -56,7 +56,7 @@ def get_key(line: Line) -> Key:
             return line.cell.endpoint_id, line.cell.task, line.index
         case Forecast():
             return line.cell.endpoint_id, line.cell.task, -1
-        case Signal():
+        case _:
             return line.model, line.task, -2
 
 
@@ -66,7 +66,7 @@ def _find_fault(line: Line) -> str | None:
             return find_record_fault(line)
         case Forecast():
             return find_forecast_fault(line)
-        case Signal():
+        case _:
             return find_signal_fault(line)
 
 
@@ -76,7 +76,7 @@ def _describe(line: Line) -> str:
             return f"record {line.cell.endpoint_id[:80]!r} {line.cell.task[:80]!r} #{line.index}:"
         case Forecast():
             return f"forecast {line.cell.endpoint_id[:80]!r} {line.cell.task[:80]!r}:"
-        case Signal():
+        case _:
             return f"signal {line.model[:80]!r} {line.task[:80]!r}:"
 
 
@@ -109,7 +109,7 @@ def _get_columns(line: Line) -> list[object]:
                 line.success_ppm,
                 line.schema_ppm,
             ]
-        case Signal():
+        case _:
             return [SIGNAL, line.model, line.task, [[route.endpoint_id, route.weight_ppm] for route in line.routes]]
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "serve": ("providerrank.apps.cli.serve", "Run the gateway."),
     "rank": ("providerrank.apps.cli.rank", "Show the endpoints of a model as the gateway ranks them."),
     "explain": ("providerrank.apps.cli.explain", "Show what the gateway did with one request, and why."),
+    "bundle": ("providerrank.apps.cli.bundle", "Check a miner's submission offline."),
     "demo": ("providerrank.apps.cli.demo", "Break real endpoints of one real model one by one, and watch."),
 }
 """Where each command is, and what it does: known here, so that listing them imports none."""
