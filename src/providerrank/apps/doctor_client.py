@@ -110,14 +110,14 @@ class DoctorClient:
         reply = await self._ask("POST", self._dialect.path, _translate(self._dialect, body))
         if reply.status == 200:
             with contextlib.suppress(Malformed):
-                return dataclasses.replace(reply, body=self._dialect.to_chat_reply(reply.body))
+                return dataclasses.replace(reply, body=self._dialect.to_chat_reply(reply.body, 0))
         return reply
 
     async def stream(self, body: dict[str, Json]) -> Streamed:
         """Ask for a chat completion and read the events that come back, to the end. Raises ``Unreachable``."""
         if self._dialect is None:
             return await self._stream("/chat/completions", body, None)
-        return await self._stream(self._dialect.path, _translate(self._dialect, body), self._dialect.make_reader())
+        return await self._stream(self._dialect.path, _translate(self._dialect, body), self._dialect.make_reader(0))
 
     async def _stream(self, path: str, body: Json, reader: Reader | None) -> Streamed:
         seen = Streamed()

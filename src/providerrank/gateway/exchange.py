@@ -467,6 +467,7 @@ class Exchange:
         dialect = None
         if intake.dialect is not None or target.speaks_only is not None:
             dialect = target.get_dialect(intake.api)
+            intake.created_s = attempt.started_us // 1_000_000
         try:
             if relay is None:
                 body = intake.body(upstream_model, dialect)

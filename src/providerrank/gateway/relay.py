@@ -75,6 +75,7 @@ class Relay:
         "_rewriting",
         "_source",
         "_writer",
+        "_written",
         "_wrote_usage",
         "bad_events",
         "content_events",
@@ -88,6 +89,7 @@ class Relay:
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._writer = None if intake.dialect is None else intake.dialect.make_writer(intake.model, intake.native)
+        self._written: list[bytes] = []
         self._source: Reader | None = None
         self._is_native = False
         """The live attempt's events are of the client's own API: they pass as they came."""
@@ -183,7 +185,7 @@ class Relay:
 
     def _speak(self, dialect: Dialect | None) -> None:
         self.dialect = dialect
-        self._source = None if dialect is None else dialect.make_reader()
+        self._source = None if dialect is None else dialect.make_reader(self._intake.created_s)
         self._is_native = dialect is not None and dialect is self._intake.dialect and not self._rewriting
 
     def feed(self, data: bytes) -> Seen:
@@ -192,39 +194,52 @@ class Relay:
             payloads = self._reader.feed(data)
         except EventTooLong as error:
             raise Broken(str(error)) from None
-        return self._take(payloads) if self._source is None else self._read(self._source, payloads)
+        return self._hear(payloads)
 
     def close(self) -> Seen:
         """The live attempt's body ended. Raises Broken where the answer is not whole."""
         last = self._reader.close()
-        seen = Seen.NOTHING
-        if last is not None:
-            seen = self._take([last]) if self._source is None else self._read(self._source, [last])
+        seen = Seen.NOTHING if last is None else self._hear([last])
         if not self.is_whole:
             raise Broken("the stream ended without a finish reason")
         return seen
+
+    def _hear(self, payloads: list[bytes]) -> Seen:
+        writer = self._writer
+        if writer is None:
+            return self._take(payloads) if self._source is None else self._read(self._source, payloads)
+        try:
+            return self._take(payloads) if self._source is None else self._read(self._source, payloads)
+        finally:
+            if self.delivered_content:
+                self._write(writer)
 
     def take_output(self) -> bytes:
         """Everything that may go to the client now, as event-stream bytes."""
         held = self._held
         if self._writer is not None:
-            out = self._write(self._writer)
-        elif len(held) == 1:
+            out = b"".join(self._written)
+            self._written.clear()
+            return out
+        if len(held) == 1:
             out = b"data: " + held[0] + b"\n\n"
         else:
             out = b"".join([b"data: " + payload + b"\n\n" for payload in held])
         held.clear()
         return out
 
-    def _write(self, writer: Writer) -> bytes:
-        """What was held, in the client's own API."""
-        if not self._is_native:
-            return b"".join([writer.write(payload) for payload in self._held])
-        parts = []
-        for payload in self._held:
-            writer.note(payload)
-            parts.append(write_named_event(payload))
-        return b"".join(parts)
+    def _write(self, writer: Writer) -> None:
+        """Write what is held in the client's own API. Raises Broken where it has no words for it."""
+        held, self._held = self._held, []
+        for payload in held:
+            if self._is_native:
+                writer.note(payload)
+                self._written.append(write_named_event(payload))
+                continue
+            try:
+                self._written.append(writer.write(payload))
+            except Malformed as error:
+                raise Broken(str(error)) from None
 
     def write_end(self) -> bytes:
         """What ends the client's stream: the usage it asked for, where the endpoint did not send it, and ``[DONE]``."""

@@ -223,6 +223,16 @@ def _raw(value: object) -> Raw:
     return Raw(_encoder.encode(value))
 
 
+def add_usage(body: bytes, prompt_tokens: int, completion_tokens: int) -> bytes:
+    """A whole answer with the usage its endpoint left out."""
+    usage = {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+    return _encoder.encode(_fields.decode(body) | {"usage": _raw(usage)})
+
+
 def write_usage_event(template: bytes | None, prompt_tokens: int, completion_tokens: int) -> bytes:
     """The usage event an endpoint left out, in the shape of its own last event ``template``."""
     event: dict[str, object] = {}

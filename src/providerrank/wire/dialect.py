@@ -33,8 +33,8 @@ Lost = tuple[str, ...]
 class CannotSay(WireError):
     """The request means something that this dialect has no words for."""
 
-    def __init__(self, api: str, lost: Lost) -> None:
-        super().__init__(f"{api} cannot carry {', '.join(lost)}")
+    def __init__(self, api: str, lost: Lost, why: str = "") -> None:
+        super().__init__(f"{api} cannot carry {', '.join(lost)}{why and f': {why}'}")
         self.lost = lost
 
 
@@ -79,10 +79,12 @@ class Dialect:
     to_chat: Callable[[Fields], tuple[Fields, Lost]]
     from_chat_reply: Callable[[bytes, str, Fields], bytes]
     """Of an answer, the model's name as the client gave it, and the client's request."""
-    to_chat_reply: Callable[[bytes], bytes]
+    to_chat_reply: Callable[[bytes, int], bytes]
+    """Of an answer, and when it was made (Unix seconds) for those that do not say."""
     make_writer: Callable[[str, Fields], Writer]
     """Likewise."""
-    make_reader: Callable[[], Reader]
+    make_reader: Callable[[int], Reader]
+    """Likewise, from when the answer was made."""
     write_error: WriteError
     from_chat: Callable[[Fields], tuple[Fields, Lost]] | None = None
     """None: an endpoint that speaks it speaks chat too, and is asked in chat whenever the client is not native."""

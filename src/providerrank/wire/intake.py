@@ -7,6 +7,7 @@ import msgspec
 from providerrank.rules.ask import Preferences
 from providerrank.rules.cells import CHAT
 from providerrank.wire.dialect import CannotSay, Dialect, Fields, Lost
+from providerrank.wire.errors import BadRequest
 from providerrank.wire.raw import Raw, is_null_or, starts_with
 
 CHAT_API = "chat"
@@ -60,6 +61,8 @@ class Intake:
     """Its request as it came, without what was meant for us."""
     lost: Lost = ()
     """What of it chat can not carry."""
+    created_s = 0
+    """When it is being answered, Unix seconds: for answers in an API that does not say."""
     may_lose = False
     """It may be served without what a translation loses."""
 
@@ -96,7 +99,11 @@ class Intake:
             return _encoder.encode(fields)
         if dialect.from_chat is None or not self.is_chat:
             raise CannotSay(dialect.api, (f"a request to the {self.api} API",))
-        fields, lost = dialect.from_chat(fields)
+        try:
+            fields, lost = dialect.from_chat(fields)
+        except BadRequest as error:
+            # As chat it may be right; what is wrong with it is only that this dialect can not say it.
+            raise CannotSay(dialect.api, ("this request",), str(error)) from None
         if lost and not self.may_lose:
             raise CannotSay(dialect.api, lost)
         return _encoder.encode(fields)

@@ -13,13 +13,24 @@ from providerrank.wire.responses_reply import from_chat_reply, to_chat_reply
 from providerrank.wire.responses_request import to_chat
 from providerrank.wire.responses_writer import Writer
 
+
+def _to_chat_reply(body: bytes, created_s: int) -> bytes:
+    del created_s  # a Response says when it was made
+    return to_chat_reply(body)
+
+
+def _make_reader(created_s: int) -> Reader:
+    del created_s
+    return Reader()
+
+
 RESPONSES = Dialect(
     api="responses",
     path="/responses",
     to_chat=to_chat,
     from_chat_reply=from_chat_reply,
-    to_chat_reply=to_chat_reply,
+    to_chat_reply=_to_chat_reply,
     make_writer=Writer,
-    make_reader=Reader,
+    make_reader=_make_reader,
     write_error=write_error,
 )

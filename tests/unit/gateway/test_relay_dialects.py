@@ -39,7 +39,7 @@ class Listener:
 
     def __init__(self, dialect: Dialect) -> None:
         self._events = EventReader()
-        self._reader = dialect.make_reader()
+        self._reader = dialect.make_reader(0)
         self.chat = Client()
         self.types: list[str] = []
 

@@ -170,4 +170,4 @@ def test_the_dialect_is_where_anthropic_has_it() -> None:
     )
     assert MESSAGES.from_chat is from_chat
     assert isinstance(MESSAGES.make_writer("m", {}), Writer)
-    assert isinstance(MESSAGES.make_reader(), Reader)
+    assert isinstance(MESSAGES.make_reader(0), Reader)
