@@ -117,24 +117,22 @@ def make_finished(request_id: str = "req-1") -> Finished:
     second = plan.next(began_us + 100_000)
     assert first is not None
     assert second is not None
-    log = [
+    log = (
         Attempt(first, LLAMA, began_us, ended_us=began_us + 100_000, fault=Fault.SERVER_ERROR, status=500),
         Attempt(second, LLAMA, began_us + 100_000, False, began_us + 101_000, began_us + 300_000, began_us + 900_000),
-    ]
+    )
     return Finished(
         request_id.encode(),
         "chat",
         plan.ask,
         True,
-        began_us,
-        began_us + 900_000,
         200,
         log,
         plan.tell(),
         plan.sights,
-        1200,
-        200,
-        1_250_000,
+        (1200, 200, 1_250_000),
+        began_us,
+        began_us + 900_000,
         attempts=2,
     )
 

@@ -35,7 +35,7 @@ from providerrank.rules.attempts import (
 )
 from providerrank.rules.budget import compute_cost_nusd
 from providerrank.rules.cells import Endpoint
-from providerrank.rules.finished import CLIENT_LEFT, Finished, get_kept_ask, get_kept_log
+from providerrank.rules.finished import CLIENT_LEFT, NO_USAGE, Finished, Usages, get_cut_ask, get_kept_log
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS
@@ -93,7 +93,7 @@ class Exchange:
     status = 200
     """What the client was told, or would have been."""
     code = ""
-    input_tokens = output_tokens = cost_nusd = 0
+    usage: Usages = NO_USAGE
     """Of the answer that the client has."""
     native_lines = b""
     """Header lines that are part of the API the client speaks, for endpoints that speak it too."""
@@ -123,12 +123,9 @@ class Exchange:
         self.request_id = request_id
         self._plan = plan
         self._machine = Attempts(plan, gateway.timing, gateway.jitter)
-        self._relay = Relay(intake) if intake.stream else None
-
-    @property
-    def attempts(self) -> list[Attempt]:
+        self.attempts = self._machine.log
         """Every attempt so far."""
-        return self._machine.log
+        self._relay = Relay(intake) if intake.stream else None
 
     @property
     def api(self) -> str:
@@ -137,27 +134,31 @@ class Exchange:
 
     def tell(self) -> Finished:
         """What there is to tell of it, now that it is over."""
-        machine = self._machine
-        plan, log = self._plan, machine.log
-        ended_us = log[0].ended_us if len(log) == 1 and self.status == 200 else None
-        return Finished(
+        plan, log = self._plan, self.attempts
+        ask = plan.ask
+        finished = Finished(
             self.request_id,
             self._intake.api,
-            get_kept_ask(plan.ask),
+            ask if ask.preferences is None and not ask.fallback_models else get_cut_ask(ask),
             self._relay is not None,
-            machine.began_us,
-            self.gateway.now_us() if ended_us is None else ended_us,
             self.status,
-            get_kept_log(log),
-            plan.tell(),
+            tuple(log),
+            plan.lanes or plan.tell(),
             plan.sights,
-            self.input_tokens,
-            self.output_tokens,
-            self.cost_nusd,
-            self.code,
-            self._streaming and self.status != 200,
-            len(log),
+            self.usage,
         )
+        if len(log) != 1 or self.status != 200 or log[0].started_us != self._machine.began_us:
+            self._tell_more(finished)
+        return finished
+
+    def _tell_more(self, finished: Finished) -> None:
+        """What is not said already by one attempt that answered."""
+        finished.began_us = self._machine.began_us
+        finished.ended_us = self.gateway.now_us()
+        finished.log = get_kept_log(self.attempts)
+        finished.attempts = len(self.attempts)
+        finished.code = self.code
+        finished.is_broken_off = self._streaming and self.status != 200
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -576,7 +577,7 @@ class Exchange:
                 prompt = usage.prompt_tokens
         tokens = counted if billed is None else billed
         cost = compute_cost_nusd(endpoint.price, prompt, tokens)
-        self.input_tokens, self.output_tokens, self.cost_nusd = prompt, tokens, cost
+        self.usage = (prompt, tokens, cost)
         if self.claim is not None:
             self.claim.charge(endpoint, prompt, tokens)
         stats, pace = target.stats, target.pace

@@ -102,7 +102,8 @@ class Gateway:
         self.ring: Ring | None = None
         """The latest requests, to be explained."""
         self._watchers: tuple[Callable[[Finished], object], ...] = ()
-        """Told of each request that is over."""
+        """Told of each request that is over; and all of them at once, None where there is none."""
+        self._tell: Callable[[Finished], object] | None = None
         if settings.explain:
             self.ring = Ring(settings.explain)
             self.watch(self.ring.keep)
@@ -235,6 +236,11 @@ class Gateway:
     def watch(self, watcher: Callable[[Finished], object]) -> None:
         """Have ``watcher`` told of each request that is over, in the loop: it is to be quick, and to change nothing."""
         self._watchers = (*self._watchers, watcher)
+        self._tell = watcher if len(self._watchers) == 1 else self._tell_all
+
+    def _tell_all(self, finished: Finished) -> None:
+        for watcher in self._watchers:
+            watcher(finished)
 
     def _take_keys(self, settings: GatewaySettings) -> None:
         """Accept the keys of these settings and no others. Raises ``LedgerLost``."""
@@ -466,7 +472,7 @@ class Gateway:
         Who may not call is not kept to be explained: it would push out those who may.
         """
         now = self.now_us()
-        finished = Finished(request_id, api, ask, False, now, now, status, [], code=code)
+        finished = Finished(request_id, api, ask, False, status, (), began_us=now, ended_us=now, code=code)
         if isinstance(error, EmptyPool):
             finished.lanes, finished.sights = error.lanes, error.sights
         for watcher in self._watchers:
@@ -515,10 +521,8 @@ class Gateway:
         self._exchanges.discard(exchange)
         if exchange.claim is not None:
             exchange.claim.settle()
-        if self._watchers:
-            finished = exchange.tell()
-            for watcher in self._watchers:
-                watcher(finished)
+        if self._tell is not None:
+            self._tell(exchange.tell())
         attempts = exchange.attempts
         if len(attempts) > 1 and (attempts[0].fault is not None or sum(not one.hedge for one in attempts) > 1):
             self.stats.fallbacks += 1

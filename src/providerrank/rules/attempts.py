@@ -39,6 +39,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
+import msgspec
+
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Outcome
@@ -199,9 +201,11 @@ class Timing:
     patience_us: int
 
 
-@dataclass(slots=True)
-class Attempt:
-    """One try on one endpoint. Times are in microseconds, None until it happens."""
+class Attempt(msgspec.Struct, gc=False):
+    """One try on one endpoint. Times are in microseconds, None until it happens.
+
+    A Struct for the reason that `observation` gives, and because thousands are kept: the collector need not look at it.
+    """
 
     endpoint: Endpoint
     model: str
@@ -340,6 +344,8 @@ class Attempts:
     """The second live one."""
     _hedged = False
     committed = False
+    began_us = 0
+    """When the request came."""
     sealed = False
     """Set by the driver once something was delivered that nothing can continue: tool-call deltas, several choices."""
     due_us = 0
@@ -355,11 +361,6 @@ class Attempts:
         self._deadline_us = 0
 
     @property
-    def began_us(self) -> int:
-        """When the request came."""
-        return self._deadline_us - self._timing.total_us
-
-    @property
     def log(self) -> list[Attempt]:
         """Every attempt so far, in order; the last one may be live."""
         return self._log
@@ -368,6 +369,7 @@ class Attempts:
 
     def begin(self, now_us: int) -> Action:
         """The request is here."""
+        self.began_us = now_us
         self._deadline_us = now_us + self._timing.total_us
         endpoint = self._candidates.next(now_us)
         return self._next(now_us, None) if endpoint is None else self._try(now_us, endpoint)

@@ -27,7 +27,7 @@ def explain(finished: Finished, params: Params = PARAMS) -> Explanation:
     ttft_us = finished.ttft_us
     return Explanation(
         request_id=finished.request_id.decode("ascii", "replace"),
-        at_s=finished.began_us / SECOND_US,
+        at_s=finished.at_us / SECOND_US,
         api=finished.api,
         model=ask.model,
         task=ask.task,
@@ -36,11 +36,11 @@ def explain(finished: Finished, params: Params = PARAMS) -> Explanation:
         stream=finished.stream,
         status=finished.status,
         endpoint=None if answered is None else answered.endpoint.id,
-        total_s=(finished.ended_us - finished.began_us) / SECOND_US,
+        total_s=finished.total_us / SECOND_US,
         ttft_s=None if ttft_us is None else ttft_us / SECOND_US,
-        input_tokens=finished.input_tokens,
-        output_tokens=finished.output_tokens,
-        cost_usd=finished.cost_nusd / NUSD_PER_USD,
+        input_tokens=finished.usage[0],
+        output_tokens=finished.usage[1],
+        cost_usd=finished.usage[2] / NUSD_PER_USD,
         key=finished.key,
         summary=words.tell_summary(finished),
         attempts=tuple(_view_attempt(finished, attempt, params) for attempt in finished.log),
@@ -55,15 +55,15 @@ def make_brief(finished: Finished) -> Brief:
     ttft_us = finished.ttft_us
     return Brief(
         request_id=finished.request_id.decode("ascii", "replace"),
-        at_s=finished.began_us / SECOND_US,
+        at_s=finished.at_us / SECOND_US,
         api=finished.api,
         model=finished.ask.model,
         status=finished.status,
         endpoint=None if answered is None else answered.endpoint.id,
         attempts=max(finished.attempts, len(finished.log)),
-        total_s=(finished.ended_us - finished.began_us) / SECOND_US,
+        total_s=finished.total_us / SECOND_US,
         ttft_s=None if ttft_us is None else ttft_us / SECOND_US,
-        cost_usd=finished.cost_nusd / NUSD_PER_USD,
+        cost_usd=finished.usage[2] / NUSD_PER_USD,
     )
 
 
@@ -85,7 +85,7 @@ def get_sight(sights: Sequence[Sight], model: str, at_us: int | None) -> Sight |
 
 
 def _to_s(finished: Finished, at_us: int | None) -> float | None:
-    return None if at_us is None else (at_us - finished.began_us) / SECOND_US
+    return None if at_us is None else (at_us - finished.at_us) / SECOND_US
 
 
 def _view_attempt(finished: Finished, attempt: Attempt, params: Params) -> Tried:
@@ -101,7 +101,7 @@ def _view_attempt(finished: Finished, attempt: Attempt, params: Params) -> Tried
         outcome=finished.get_outcome(attempt),
         status=attempt.status,
         continues=attempt.resuming,
-        started_s=(attempt.started_us - finished.began_us) / SECOND_US,
+        started_s=(attempt.started_us - finished.at_us) / SECOND_US,
         connected_s=_to_s(finished, attempt.connected_us),
         first_content_s=_to_s(finished, attempt.first_content_us),
         ended_s=_to_s(finished, attempt.ended_us),
@@ -139,7 +139,7 @@ def _view_model(finished: Finished, lane: Lane, at: int, params: Params) -> Mode
         failed = _get_filters(scene, then)
         if not failed or tried is not None:
             ranks[row.endpoint.id] = len(ranks) + 1
-        verdict, why = _judge(scene, then, failed, tried, finished.began_us if seen is None else seen.at_us)
+        verdict, why = _judge(scene, then, failed, tried, finished.at_us if seen is None else seen.at_us)
         candidates.append(
             Candidate(
                 endpoint=row.endpoint.id,
@@ -147,7 +147,7 @@ def _view_model(finished: Finished, lane: Lane, at: int, params: Params) -> Mode
                 verdict=verdict,
                 words=why,
                 excluded_by=() if tried is not None else failed,
-                scores=_view_scores(then, finished.began_us if seen is None else seen.at_us, finished),
+                scores=_view_scores(then, finished.at_us if seen is None else seen.at_us, finished),
             )
         )
     known = {row.endpoint.id for row in rows}
@@ -226,7 +226,7 @@ def _view_unseen(scene: _Scene, attempt: Attempt) -> Candidate:
 
 def _view_scores(row: Row, at_us: int, finished: Finished) -> Scores:
     return Scores(
-        at_s=(at_us - finished.began_us) / SECOND_US,
+        at_s=(at_us - finished.at_us) / SECOND_US,
         effective=row.effective,
         composite=row.composite,
         reputation=row.reputation,

@@ -28,7 +28,7 @@ def tell_ordinal(number: int) -> str:
 
 def tell_summary(finished: Finished) -> str:
     """What happened, in one sentence or two."""
-    total = tell_seconds(finished.ended_us - finished.began_us)
+    total = tell_seconds(finished.total_us)
     answered = finished.answered
     failures = [f"{one.endpoint.id} {tell_fault(one)}" for one in finished.log if one.fault is not None]
     before = f" Before that, {'; '.join(failures[:8])}." if failures else ""

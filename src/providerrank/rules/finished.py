@@ -7,6 +7,8 @@ endpoint's, which may quote one. A Struct for the reason that `observation` give
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from providerrank.rules.ask import Ask
@@ -21,6 +23,11 @@ MAX_ATTEMPTS = 32
 
 MAX_TEXT = 200
 """Characters kept of a name that a client has made up."""
+
+
+Usages = tuple[int, int, int]
+"""Prompt tokens, completion tokens, and what they cost in nano-USD."""
+NO_USAGE: Usages = (0, 0, 0)
 
 
 class Trace(msgspec.Struct, frozen=True, gc=False):
@@ -43,16 +50,15 @@ class Finished(msgspec.Struct, gc=False):
     api: str
     ask: Ask
     stream: bool
-    began_us: int
-    ended_us: int
     status: int
     """What the client was told, `CLIENT_LEFT`, or, where a stream was broken off, what it would have been told."""
-    log: list[Attempt]
+    log: tuple[Attempt, ...]
     lanes: tuple[Lane, ...] = ()
     sights: tuple[Sight, ...] = ()
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_nusd: int = 0
+    usage: Usages = NO_USAGE
+    began_us: int = 0
+    ended_us: int = 0
+    """0 for both: those of its only attempt, which answered."""
     code: str = ""
     """Of the error the client was told, where it is ours."""
     is_broken_off: bool = False
@@ -62,6 +68,17 @@ class Finished(msgspec.Struct, gc=False):
     key: str | None = None
     """Name of the buyer's key; None: keys have no names."""
     trace: Trace | None = None
+
+    @property
+    def at_us(self) -> int:
+        """When it began."""
+        return self.began_us or self.log[0].started_us
+
+    @property
+    def total_us(self) -> int:
+        """How long it took."""
+        ended_us = self.ended_us or self.log[0].ended_us
+        return 0 if ended_us is None else ended_us - self.at_us
 
     @property
     def answered(self) -> Attempt | None:
@@ -79,20 +96,13 @@ class Finished(msgspec.Struct, gc=False):
         else:
             answered = self.answered
             firsts = [] if answered is None or answered.first_content_us is None else [answered.first_content_us]
-        return min(firsts) - self.began_us if firsts else None
+        return min(firsts) - self.at_us if firsts else None
 
     def get_outcome(self, attempt: Attempt) -> str:
         """How one of its attempts ended, in one word of a closed set: ``answered``, ``abandoned``, or the fault."""
         if attempt.fault is not None:
             return attempt.fault.name.lower()
         return "answered" if attempt is self.answered else "abandoned"
-
-
-def get_kept_ask(ask: Ask) -> Ask:
-    """An ask that could be served, without what a client may have made long; its lanes tell that anyway."""
-    if ask.preferences is None and not ask.fallback_models:
-        return ask
-    return get_cut_ask(ask)
 
 
 def get_cut_ask(ask: Ask) -> Ask:
@@ -102,9 +112,9 @@ def get_cut_ask(ask: Ask) -> Ask:
     return Ask(ask.model[:MAX_TEXT], (), ask.task[:MAX_TEXT], tier, session, ask.features)
 
 
-def get_kept_log(log: list[Attempt]) -> list[Attempt]:
+def get_kept_log(log: Sequence[Attempt]) -> tuple[Attempt, ...]:
     """A log without its middle, where it is long."""
     if len(log) <= MAX_ATTEMPTS:
-        return log
+        return tuple(log)
     half = MAX_ATTEMPTS // 2
-    return log[:half] + log[-half:]
+    return (*log[:half], *log[-half:])

@@ -95,6 +95,7 @@ class Plan:
         "_stages",
         "_tried",
         "ask",
+        "lanes",
         "model",
         "refused",
         "sights",
@@ -125,6 +126,8 @@ class Plan:
         self.ask = ask
         self.sights: tuple[Sight, ...] = board.sights
         """What it was chosen from: before the first choice, and at later ones; none of these is ever changed."""
+        self.lanes: tuple[Lane, ...] | None = board.lanes
+        """What was laid down for it; None: `tell` says."""
         self.refused: tuple[EmptyPool, ...] = ()
         """Models it passed over because none of their endpoints may serve the request."""
 
@@ -243,6 +246,7 @@ class Plan:
             pool = stage.pool
             if pool is None:
                 # A stage without filters may be shared with other plans.
+                self.lanes = None
                 pool = Pool(Ask(stage.board.model), ModelRules(stage.board.model), None, 0.0)
                 self._stages[at] = Stage(stage.board, pool, stage.first)
             pool.features |= features
@@ -253,9 +257,9 @@ class Plan:
 
     def tell(self) -> tuple[Lane, ...]:
         """What was laid down for each of its models, in their order, those passed over first; nothing alive."""
-        preferences, stages = self.ask.preferences, self._stages
-        if preferences is None and not self.refused and len(stages) == 1 and stages[0].pool is None:
-            return stages[0].board.lanes
+        if self.lanes is not None:
+            return self.lanes
+        stages, preferences = self._stages, self.ask.preferences
         refused = [lane for error in self.refused for lane in error.lanes]
         return (*refused, *[_tell(stage, preferences) for stage in stages])
 

@@ -224,9 +224,11 @@ class Router:
         if now_us >= board.sights[0].until_us:
             self._looks.look(board, now_us)
         plan = Plan(stages, overlay, self._explores(stage), single, self._rng, self._params, ask)
-        if refused:
-            plan.refused = tuple(refused)
-            plan.sights = (*(sight for error in refused for sight in error.sights), *plan.sights)
+        if refused is not None:
+            plan.lanes = None
+            if refused:
+                plan.refused = tuple(refused)
+                plan.sights = (*(sight for error in refused for sight in error.sights), *plan.sights)
         return plan
 
     def _make_stages(self, ask: Ask, now_us: int, refused: list[EmptyPool]) -> tuple[list[Stage], bool]:

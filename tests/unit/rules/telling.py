@@ -7,7 +7,7 @@ from providerrank.rules.attempts import Answer, Attempt, Attempts, Fail, Fault, 
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.explain import explain
 from providerrank.rules.explanation import Candidate, Explanation
-from providerrank.rules.finished import CLIENT_LEFT, Finished, get_kept_ask, get_kept_log
+from providerrank.rules.finished import CLIENT_LEFT, Finished, get_cut_ask, get_kept_log
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Observation
 from tests.playbook import TIMING
@@ -133,17 +133,15 @@ class Told:
         return Finished(
             b"req-1",
             "chat",
-            get_kept_ask(self.plan.ask),
+            self.plan.ask if self.plan.ask.preferences is None else get_cut_ask(self.plan.ask),
             self.stream,
-            self.machine.began_us,
-            self.market.now,
             self.status,
             get_kept_log(log),
             self.plan.tell(),
             self.plan.sights,
-            100,
-            20,
-            123_000,
+            (100, 20, 123_000),
+            self.machine.began_us,
+            self.market.now,
             self.code,
             self.broken_off,
             len(log),

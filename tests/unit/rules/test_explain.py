@@ -390,7 +390,7 @@ def test_what_is_chosen_a_moment_before_is_no_riddle() -> None:
     told = Told(looking("a", "b")).fails(ms=1).answers()
     finished = told.finished()
     # As if b had been by far the better one in the sight that both choices share.
-    finished.log = [finished.log[0]]
+    finished.log = (finished.log[0],)
     finished.status = 502
     finished.log[0].why = finished.log[0].why.__class__.LAST_RESORT
     rows = finished.sights[0].get_rows()
@@ -459,7 +459,17 @@ def test_a_refused_request_says_which_filter_emptied_the_pool() -> None:
         market.plan(preferences=Preferences(only=("x",)))
     error = refused.value
     finished = Finished(
-        b"r", "chat", get_cut_ask(Ask("m")), False, T, T, 400, [], error.lanes, error.sights, code="no_endpoint_fits"
+        b"r",
+        "chat",
+        get_cut_ask(Ask("m")),
+        False,
+        400,
+        (),
+        error.lanes,
+        error.sights,
+        began_us=T,
+        ended_us=T,
+        code="no_endpoint_fits",
     )
     explanation = explain(finished)
     assert explanation.summary == f"Refused with 400 without asking any endpoint: {error}"
@@ -476,12 +486,22 @@ def test_a_refused_request_says_which_filter_emptied_the_pool() -> None:
     ],
 )
 def test_other_refusals(status: int, code: str, words: str) -> None:
-    finished = Finished(b"r", "chat", Ask("nope"), False, T, T + 5, status, [], code=code)
+    finished = Finished(b"r", "chat", Ask("nope"), False, status, (), began_us=T, ended_us=T + 5, code=code)
     assert explain(finished).summary == f"Refused with {status} without asking any endpoint: {words}"
     assert make_brief(finished).endpoint is None
 
 
 # ---- small parts -----------------------------------------------------------------------------------------------------
+
+
+def test_the_usual_request_says_its_times_by_its_attempt() -> None:
+    told = Told(looking("a")).answers(ms=250)
+    whole = told.finished()
+    short = Finished(b"req-1", "chat", told.plan.ask, False, 200, whole.log, whole.lanes, whole.sights, whole.usage)
+    assert explain(short) == explain(whole)
+    assert make_brief(short) == make_brief(whole)
+    told = Told(looking("a"))
+    assert Finished(b"r", "chat", told.plan.ask, False, 200, tuple(told.machine.log)).total_us == 0
 
 
 def test_a_brief_is_the_head_of_an_explanation() -> None:

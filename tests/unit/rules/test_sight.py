@@ -166,7 +166,14 @@ def test_what_is_told_of_a_plan_holds_no_router() -> None:
 
 def test_a_plain_plan_tells_what_all_of_its_board_tell() -> None:
     market = looking("a", "b")
-    assert market.plan().tell() is market.plan().tell()
+    market.plan()
+    told = market.plan().tell()
+    assert market.plan().tell() is told
+    plan = market.plan()
+    plan.require(frozenset({"tools"}))
+    [lane] = plan.tell()
+    assert lane.pool is not None
+    assert told[0].pool is None
 
 
 def test_lanes_of_pins_tiers_and_caps() -> None:
