@@ -87,6 +87,9 @@ class GatewayTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_pending: int = 4096
     drain: float = 30.0
     explain: int = 10_000
+    log: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_requests: bool = False
 
 
 class BuyerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

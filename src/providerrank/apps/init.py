@@ -127,6 +127,9 @@ admin = {_quote(addresses.admin)}           # page, /metrics, /health
 # max_body_mb = 32                    # a larger request is answered 413
 # max_pending = 4096                  # requests under way at once; past it 503
 # drain = 30                          # seconds for requests under way when asked to stop
+# log = "text"                        # "json": one object a line
+# log_level = "info"                  # "debug", "warning", "error"
+# log_requests = false                # a line for each request
 # explain = 10000                     # latest requests that `providerrank explain` can tell of; 0: none
 """
 

@@ -64,6 +64,22 @@ class Service:
             await self.gateway.drain()
 
     @contextlib.asynccontextmanager
+    async def observed(self) -> AsyncIterator[None]:
+        """Have finished requests logged, where that is asked for, until the block ends."""
+        gateway = self.loaded.config.gateway
+        if not gateway.log_requests or not logger.isEnabledFor(logging.INFO):
+            yield
+            return
+        from providerrank.apps.logs import RequestLog
+
+        requests = RequestLog(gateway.log)
+        self.gateway.watch(requests.watch)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(requests.close)
+
+    @contextlib.asynccontextmanager
     async def administered(self) -> AsyncIterator[None]:
         """Have the admin port open until the block ends. Raises ``CannotListen``."""
         # The import takes longer than everything before it; on a thread, requests are served meanwhile.
@@ -111,7 +127,7 @@ async def opened(loaded: Loaded) -> AsyncIterator[Service]:
         await service.listen()
         try:
             logger.info("url=%s endpoints=%d", service.url, len(catalog.endpoints))
-            async with service.administered(), _kept(router, store):
+            async with service.administered(), service.observed(), _kept(router, store):
                 logger.info("admin=%s", service.admin_url)
                 # What was made so far lasts as long as the process: collections need not look at it again.
                 gc.collect()
