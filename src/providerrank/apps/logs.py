@@ -101,7 +101,7 @@ def read_event(record: logging.LogRecord) -> tuple[str, Mapping[str, object]]:
     event = (head % record.args[:lead]).rstrip(" :") or record.name.rpartition(".")[2]
     if len(names) != len(record.args) - lead:
         return record.getMessage(), {}
-    values: list[object] = [_plain(value) for value in record.args[lead:]]
+    values = map(_plain, record.args[lead:])
     return event, dict(zip(names, values, strict=True))
 
 
