@@ -91,7 +91,7 @@ class Tried:
     model: str
     why: str
     """Why this endpoint: ``best``, ``class``, ``pin``, ``order``, ``sort``, ``sample``, ``session``, ``last_resort``,
-    ``retry`` or ``waited``."""
+    ``retry``, ``waited`` or ``hedge``."""
     outcome: str
     """``answered``, ``abandoned``, or the kind of failure."""
     status: int | None
