@@ -149,6 +149,8 @@ class Exchange:
         )
         if len(log) != 1 or self.status != 200 or log[0].started_us != self._machine.began_us:
             self._tell_more(finished)
+        if self.claim is not None:
+            finished.key = self.claim.key_name
         return finished
 
     def _tell_more(self, finished: Finished) -> None:

@@ -203,6 +203,11 @@ class Claim:
         self.cost_nusd = 0
 
     @property
+    def key_name(self) -> str:
+        """Of the key that pays."""
+        return self._key.settings.name
+
+    @property
     def head(self) -> bytes:
         """The same as it is written."""
         return b"".join([b"%b: %b\r\n" % line for line in self.headers])
