@@ -1,0 +1,1 @@
+"""The market: miners and validators, as services over ports."""
