@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from providerrank.rules.observation import Outcome
-from providerrank.rules.records import CHECK_NONE, PPM, QUANTILES_PPM, Forecast, Record, Signal
+from providerrank.rules.records import CHECK_NONE, PPM, QUANTILES_PPM, SCHEMA_CHECKS, Forecast, Record, Signal
 
 MAX_NUMBER = 2**53 - 1
 """The largest integer canonical JSON carries."""
@@ -140,8 +140,7 @@ def _find_record_meaning_fault(record: Record) -> str | None:
         return f"ttft {record.ttft_us} us is past total {record.total_us} us"
     if completed and record.ttft_us is None:
         return "completed, with no time to first token"
-    if completed == (record.check == CHECK_NONE):
-        return f"status {record.status.name} does not go with check {record.check!r}"
-    if (record.status is Outcome.SUCCESS) != record.passed and completed:
+    is_violation = record.status is Outcome.SCHEMA_VIOLATION
+    if completed == (record.check == CHECK_NONE) or is_violation != (record.check in SCHEMA_CHECKS):
         return f"status {record.status.name} does not go with check {record.check!r}"
     return None

@@ -32,6 +32,9 @@ CHECK_PASS = "pass"
 """``Record.check`` of an answer that met its challenge."""
 CHECK_NONE = "none"
 """``Record.check`` where there was no whole answer to check."""
+SCHEMA_CHECKS = frozenset({"not_json", "schema", "bad_arguments"})
+"""``Record.check`` of answers that break the schema their request set: these, and no others, are SCHEMA_VIOLATION. Any
+other completed answer is SUCCESS, right or wrong: the endpoint did its work, and what a model knows is not ranked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from tests.bundles import FAILED, FORECAST, RECORD, SIGNAL, START_US
         replace(RECORD, ttft_us=RECORD.total_us),
         replace(RECORD, ttft_us=0, total_us=0),
         replace(RECORD, status=Outcome.SCHEMA_VIOLATION, check="schema"),
+        replace(RECORD, check="wrong_answer"),
         replace(FAILED, ttft_us=100),
         replace(FAILED, status=Outcome.RATE_LIMITED),
         replace(FAILED, status=Outcome.NOBODYS),
@@ -63,7 +64,9 @@ def test_records_that_can_be(record: Record) -> None:
         (replace(FAILED, ttft_us=900_001), "ttft 900001 us is past total 900000 us"),
         (replace(RECORD, ttft_us=None), "completed, with no time to first token"),
         (replace(RECORD, check="none"), "status SUCCESS does not go with check 'none'"),
-        (replace(RECORD, check="wrong_answer", status=Outcome.SCHEMA_VIOLATION), None),
+        (replace(RECORD, check="wrong_answer", status=Outcome.SCHEMA_VIOLATION), "does not go with check"),
+        (replace(RECORD, check="schema"), "status SUCCESS does not go with check 'schema'"),
+        (replace(RECORD, check="none", status=Outcome.SCHEMA_VIOLATION), "does not go with check 'none'"),
         (
             replace(RECORD, check="pass", status=Outcome.SCHEMA_VIOLATION),
             "SCHEMA_VIOLATION does not go with check 'pass'",

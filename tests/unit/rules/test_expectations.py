@@ -246,8 +246,9 @@ def test_what_a_run_means(result: RunResult, reason: Reason) -> None:
 
 def test_reasons_fit_the_record() -> None:
     from providerrank.rules.consistency import CHECK
-    from providerrank.rules.records import CHECK_NONE, CHECK_PASS
+    from providerrank.rules.records import CHECK_NONE, CHECK_PASS, SCHEMA_CHECKS
 
     assert all(CHECK.fullmatch(reason) for reason in Reason)
     assert Reason.PASS.value == CHECK_PASS
     assert CHECK_NONE not in set(Reason)
+    assert set(Reason) > SCHEMA_CHECKS
