@@ -10,6 +10,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 import httpx
 
@@ -22,7 +23,7 @@ from providerrank.sim.llama import MODEL_NAME, LocalEndpoint, find_model
 from providerrank.wire.opening import hash_answer
 
 
-async def ask(http: httpx.AsyncClient, body: dict[str, object]) -> Answer:
+async def ask(http: httpx.AsyncClient, body: Mapping[str, object]) -> Answer:
     response = await http.post("/chat/completions", json={**body, "model": MODEL_NAME})
     if response.status_code != 200:
         raise SystemExit(f"refused: {response.status_code} {response.text[:300]}")

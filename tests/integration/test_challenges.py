@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -56,7 +57,7 @@ async def test_the_real_model_takes_every_kind_of_request_and_every_answer_gets_
         await endpoint.stop()
 
 
-async def ask(http: httpx.AsyncClient, body: dict[str, object]) -> Answer:
+async def ask(http: httpx.AsyncClient, body: Mapping[str, object]) -> Answer:
     response = await http.post("/chat/completions", json=body)
     assert response.status_code == 200, response.text
     message = response.json()["choices"][0]["message"]
