@@ -542,6 +542,7 @@ class Exchange:
             leg.attempt.endpoint,
             self._intake.input_tokens if used.prompt_tokens is None else used.prompt_tokens,
             max(written_bytes // BYTES_PER_TOKEN, 0) if used.completion_tokens is None else used.completion_tokens,
+            used.cached_tokens or 0,
         )
 
     def _account(self, leg: Leg, outcome: Outcome, now: int) -> None:
@@ -572,16 +573,18 @@ class Exchange:
         gateway, attempt, target = self.gateway, leg.attempt, leg.target
         endpoint = attempt.endpoint
         prompt = self._intake.input_tokens
-        billed = None
+        billed = cached = None
         if usage is not None:
-            billed = usage.completion_tokens
+            billed, cached = usage.completion_tokens, usage.cached_tokens
             if usage.prompt_tokens is not None:
                 prompt = usage.prompt_tokens
         tokens = counted if billed is None else billed
-        cost = compute_cost_nusd(endpoint.price, prompt, tokens)
+        cost = compute_cost_nusd(endpoint.price, prompt, tokens, cached or 0)
+        if self._intake.prefix:
+            gateway.router.settle(self._intake.prefix, endpoint.id, prompt, cached, now)
         self.usage = (prompt, tokens, cost)
         if self.claim is not None:
-            self.claim.charge(endpoint, prompt, tokens)
+            self.claim.charge(endpoint, prompt, tokens, cached or 0)
         stats, pace = target.stats, target.pace
         stats.input_tokens += prompt
         stats.output_tokens += tokens

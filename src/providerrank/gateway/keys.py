@@ -212,9 +212,9 @@ class Claim:
         """The same as it is written."""
         return b"".join([b"%b: %b\r\n" % line for line in self.headers])
 
-    def charge(self, endpoint: Endpoint, input_tokens: int, output_tokens: int) -> None:
-        """An attempt used this much."""
-        cost_nusd = compute_cost_nusd(endpoint.price, input_tokens, output_tokens)
+    def charge(self, endpoint: Endpoint, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> None:
+        """An attempt used this much; ``cached_tokens`` of the input were found in the endpoint's cache."""
+        cost_nusd = compute_cost_nusd(endpoint.price, input_tokens, output_tokens, cached_tokens)
         self.input_tokens += input_tokens
         self.output_tokens += output_tokens
         self.cost_nusd += cost_nusd

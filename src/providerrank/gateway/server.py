@@ -307,10 +307,10 @@ class Gateway:
         claim = None
         try:
             if key is None:
-                plan = self.router.plan(ask, now)
+                plan = self.router.plan(ask, now, intake.prefix)
             else:
                 ask = key.narrow(ask, self.router)
-                plan = self.router.plan(ask, now)
+                plan = self.router.plan(ask, now, intake.prefix)
                 claim = key.admit(plan, intake)
         except (RoutingError, KeyRefused) as error:
             self._refuse_ask(client, request_id, intake, ask, error, key)

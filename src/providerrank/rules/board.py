@@ -220,6 +220,10 @@ class Board:
             self._reputation_weight * reputation + self._price_weight * standing.price_score
         ) * standing.cell.honesty
 
+    def compute_gain(self, standing: Standing, price_gain: float) -> float:
+        """What a higher price score would add to the composite."""
+        return self._price_weight * price_gain * standing.cell.honesty
+
     def get_dearest(self) -> Price:
         """The highest price on each side that a member asks."""
         if self._dearest is None:

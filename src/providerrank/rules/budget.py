@@ -173,9 +173,15 @@ class Standing:
 # ---- what a request can cost -----------------------------------------------------------------------------------------
 
 
-def compute_cost_nusd(price: Price, input_tokens: int, output_tokens: int) -> int:
-    """Cost of that many tokens in nano-USD, rounded up: 0 and up, exact where it is whole."""
-    return -(-(input_tokens * price.input_nusd + output_tokens * price.output_nusd) // TOKENS_PER_PRICE)
+def compute_cost_nusd(price: Price, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> int:
+    """Cost of that many tokens in nano-USD, rounded up: 0 and up, exact where it is whole.
+
+    ``cached_tokens`` of the input were found in the endpoint's cache, and are billed at its price for them.
+    """
+    cost = input_tokens * price.input_nusd + output_tokens * price.output_nusd
+    if cached_tokens and price.cached_input_nusd is not None:
+        cost -= min(cached_tokens, input_tokens) * (price.input_nusd - price.cached_input_nusd)
+    return -(-cost // TOKENS_PER_PRICE)
 
 
 def compute_dearest(prices: Iterable[Price]) -> Price:

@@ -95,6 +95,7 @@ def tell_choice(why: str, row: Row | None, rows: Sequence[Row], params: Params) 
         "sort": f"first by the request's own sort{score}",
         "sample": f"tried to learn more about it, by its chance of being the best{score}",
         "session": f"the best in its own session, which stays where its prompt cache is{score}",
+        "cache": f"where its prompt is cached, which is worth more than what another would gain{score}",
         "hedge": f"asked beside the other, which was slower than it usually is{score}",
         "last_resort": f"believed out, but nobody else was left{score}",
         "retry": "the same endpoint once more, since nobody else was left and its failure may pass",
@@ -154,6 +155,7 @@ def tell_behind(row: Row, chosen: Row, why: str) -> str:
         "sort": "which is first by the request's sort",
         "sample": "which was tried to learn more about it",
         "session": "where the session is",
+        "cache": "where its prompt is cached",
     }.get(why, "which was chosen a moment before")
     return f"passed over for {first}, {reason} (score {row.effective:.3f} against {chosen.effective:.3f})"
 

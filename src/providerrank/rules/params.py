@@ -139,6 +139,14 @@ class Params:
     """First pause after a refusal; doubled by each further one, since a wrong key mends only by a person."""
     refused_trial_max_us: int = 5 * MINUTE_US
 
+    # Prompt caches.
+    cache_life_us: int = 5 * MINUTE_US
+    """How long a provider keeps a prompt's prefix without use: the shortest that large ones promise."""
+    cache_bytes: int = 4096
+    """A prompt is known by its first bytes, and a shorter one is not followed: caches begin at about 1,024 tokens."""
+    max_homes: int = 50_000
+    """Prompts whose home is remembered; the one unused longest goes first."""
+
     # Priors.
     prior_success: float = 0.98
     """Healthy success rate assumed where the model has no measured endpoint; openrouter_uptime's medians are above."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
+from providerrank.rules.affinity import Home, compute_cached_price_score, compute_saved_share
 from providerrank.rules.ask import Ask, EmptyPool, Preferences
 from providerrank.rules.board import Board
 from providerrank.rules.budget import compute_dearest
@@ -88,6 +89,7 @@ class Plan:
     __slots__ = (
         "_at",
         "_explore",
+        "_home",
         "_overlay",
         "_params",
         "_rng",
@@ -111,6 +113,7 @@ class Plan:
         rng: Random,
         params: Params,
         ask: Ask,
+        home: Home | None = None,
     ) -> None:
         self._stages = stages
         self._at = 0
@@ -120,6 +123,8 @@ class Plan:
         self._rng = rng
         self._params = params
         self._tried: list[EndpointState] = []
+        self._home = home
+        """Where its prompt is cached."""
         board = stages[0].board
         self.model = board.model
         """The model being tried now."""
@@ -157,6 +162,8 @@ class Plan:
         if chosen is None:
             self.why = _BEST
             chosen = self._pick_ranked(stage, now_us) if stage.pool is None else self._pick(stage, stage.pool, now_us)
+            if self._home is not None and chosen is not None:
+                chosen = self._stay(stage, self._home, chosen, now_us)
         if chosen is None or (spare and (chosen.state.suspect or not chosen.state.has_room(self._params))):
             return None
         return self._take(chosen, now_us)
@@ -350,6 +357,28 @@ class Plan:
         return compute_blended_log(cell.log_ttft, cell.mean, worth, seen, own.timed * decay), success
 
     # Choosing
+
+    def _stay(self, stage: Stage, home: Home, chosen: Standing, now_us: int) -> Standing:
+        """The home of the prompt's cache, unless ``chosen`` gains more than the cache is worth."""
+        standing = stage.board.by_state.get(home.state)
+        if standing is None or standing is chosen or not self._is_usable(stage, standing, now_us):
+            return chosen
+        effective = self._get_effective(stage, standing, now_us)
+        ask, params = self.ask, self._params
+        prompt = ask.input_tokens or home.tokens
+        task = params.get_task(stage.board.task)
+        saved = compute_saved_share(
+            home.state.endpoint.price,
+            prompt,
+            min(ask.output_tokens or task.output_tokens, task.output_tokens),
+            min(home.tokens, prompt) * home.state.cache_hits,
+        )
+        gain = compute_cached_price_score(standing.price_score, saved, params) - standing.price_score
+        worth = stage.board.compute_gain(standing, gain)
+        if effective <= NEVER or effective + worth < self._get_effective(stage, chosen, now_us):
+            return chosen
+        self.why = Why.CACHE
+        return standing
 
     def _pick(self, stage: Stage, pool: Pool, now_us: int) -> Standing | None:
         """By rank; where the tier has a bar, those proven to meet it come before the unproven."""

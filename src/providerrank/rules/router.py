@@ -18,6 +18,7 @@ from functools import reduce
 from random import Random
 from typing import Final
 
+from providerrank.rules.affinity import Homes
 from providerrank.rules.ask import Ask, EmptyPool, Preferences, RoutingError, Sort, UnknownModel, UnknownTier
 from providerrank.rules.belief import (
     compute_bounded_belief,
@@ -88,6 +89,7 @@ class Router:
         self._plain: dict[tuple[str, str, str | None], Stage] = {}
         """For requests without wishes of their own: the boards of models without pins, bars or fallback models."""
         self._sessions: Sessions[CellState] = Sessions(params.max_sessions, params.max_session_cells)
+        self._homes = Homes(params)
         self._due: list[tuple[int, int, EndpointState]] = []
         self._changed: dict[CellState, None] = {}
         for cell, window in windows:
@@ -198,8 +200,8 @@ class Router:
 
     # Choosing
 
-    def plan(self, ask: Ask, now_us: int) -> Plan:
-        """How to serve a request.
+    def plan(self, ask: Ask, now_us: int, prefix: int = 0) -> Plan:
+        """How to serve a request. ``prefix`` is what its prompt's beginning is known by; 0: too short for a cache.
 
         Raises `UnknownModel`, `UnknownTier`, or `EmptyPool` when filters leave no endpoint of any of its models;
         fallback models unknown here are skipped.
@@ -223,7 +225,10 @@ class Router:
         overlay = None if ask.session is None else self._sessions.get(ask.session)
         if now_us >= board.sights[0].until_us:
             self._looks.look(board, now_us)
-        plan = Plan(stages, overlay, self._explores(stage), single, self._rng, self._params, ask)
+        home = self._homes.find(prefix, now_us) if prefix else None
+        # (Trying another endpoint out would cost the cache.)
+        explores = home is None and self._explores(stage)
+        plan = Plan(stages, overlay, explores, single, self._rng, self._params, ask, home)
         if refused is not None:
             plan.lanes = None
             if refused:
@@ -312,6 +317,12 @@ class Router:
         return tenths < 4.0 and draw < 10.0**-tenths
 
     # Learning
+
+    def settle(self, prefix: int, endpoint_id: str, tokens: int, cached_tokens: int | None, now_us: int) -> None:
+        """An endpoint has answered a prompt known by ``prefix``, and has it cached now."""
+        state = self._endpoints.get(endpoint_id)
+        if state is not None:
+            self._homes.settle(prefix, state, tokens, cached_tokens, now_us)
 
     def observe(self, obs: Observation, session: str | None = None) -> None:
         """Learn from one attempt; one on an endpoint no longer in the catalog is ignored."""

@@ -98,6 +98,7 @@ class EndpointState:
     __slots__ = (
         "belief",
         "belief_us",
+        "cache_hits",
         "cells",
         "cooling_until_us",
         "endpoint",
@@ -135,6 +136,8 @@ class EndpointState:
         """After a refusal: not due for a try before then."""
         self.refusals = 0
         self.cooling_until_us = 0
+        self.cache_hits = 0.0 if endpoint.price.cached_input_nusd is None else 1.0
+        """Share of a conversation's cached prompt that it finds again; learned, and 0 where caching saves nothing."""
         self.in_flight = 0
         self.limit = params.concurrency_limit
         self.standings: list[Standing] = []

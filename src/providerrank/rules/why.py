@@ -18,6 +18,8 @@ class Why(enum.Enum):
     """Drawn by its chance of being the best: exploration."""
     SESSION = "session"
     """The best in the eyes of the request's own session."""
+    CACHE = "cache"
+    """Its prompt is cached there, and nobody gains more than that cache saves."""
     HEDGE = "hedge"
     """The next best, asked beside one that was slow."""
     LAST_RESORT = "last_resort"

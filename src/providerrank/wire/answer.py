@@ -16,11 +16,18 @@ MAX_TOKENS = 1_000_000_000
 """Of one request; a larger count is a mistake or a lie."""
 
 
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
 class Usage(msgspec.Struct):
     """Tokens an endpoint says it used; None where it does not say."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek's word for cached tokens."""
 
     def __post_init__(self) -> None:
         """Drop a count that no answer can have: it is billed and summed."""
@@ -28,6 +35,14 @@ class Usage(msgspec.Struct):
             self.prompt_tokens = None
         if self.completion_tokens is not None and not 0 <= self.completion_tokens <= MAX_TOKENS:
             self.completion_tokens = None
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """Of the prompt's, those found in the endpoint's cache; None where it does not say, or says nonsense."""
+        cached = self.prompt_cache_hit_tokens
+        if cached is None and self.prompt_tokens_details is not None:
+            cached = self.prompt_tokens_details.cached_tokens
+        return cached if cached is not None and 0 <= cached <= (self.prompt_tokens or 0) else None
 
 
 class _Message(msgspec.Struct):

@@ -50,6 +50,8 @@ class Intake:
     """The JSON schema the answer must obey, where the request set one."""
     is_constrained = False
     """The answer must follow a format, which an endpoint would begin anew after a prefill."""
+    prefix = 0
+    """What the beginning of a prompt long enough to be cached is known by."""
     choices = 1
     """How many answers were asked for, over all prompts."""
     seals = False

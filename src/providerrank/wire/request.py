@@ -89,6 +89,8 @@ def _read(api: str, fields: dict[str, Raw]) -> Intake:
         _read_limit(intake, fields)
     if not _OPTIONS.isdisjoint(fields) or b'"image_url"' in bytes(prompt) or api == TEXT_API:
         _read_options(intake, fields, prompt)
+    if size >= PARAMS.cache_bytes:
+        intake.prefix = hash(bytes(memoryview(prompt)[: PARAMS.cache_bytes]))
     if size > PARAMS.long_context_tokens * BYTES_PER_TOKEN and intake.task is CHAT and intake.input_tokens:
         intake.task = LONG_CONTEXT
     return intake

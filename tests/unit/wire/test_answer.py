@@ -244,3 +244,22 @@ def test_a_usage_event_looks_like_its_stream() -> None:
 @pytest.mark.parametrize("template", [None, b'{"\xff":1}', b"{}"])
 def test_a_usage_event_without_a_model_to_follow(template: bytes | None) -> None:
     assert set(msgspec.json.decode(write_usage_event(template, 3, 4))) == {"choices", "usage"}
+
+
+@pytest.mark.parametrize(
+    ("usage", "cached"),
+    [
+        ('"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":5}', 5),
+        ('"prompt_tokens":9,"prompt_cache_hit_tokens":4', 4),
+        ('"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":10}', None),
+        ('"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":-1}', None),
+        ('"prompt_tokens":9,"prompt_tokens_details":{}', None),
+        ('"prompt_tokens":9', None),
+        ('"prompt_cache_hit_tokens":4', None),
+    ],
+)
+def test_what_was_found_in_the_cache(usage: str, cached: int | None) -> None:
+    body = f'{{"choices":[{{"message":{{"content":"x"}},"finish_reason":"stop"}}],"usage":{{{usage}}}}}'
+    reply = read_reply(body.encode())
+    assert reply.usage is not None
+    assert reply.usage.cached_tokens == cached

@@ -348,3 +348,14 @@ def test_a_prompt_that_is_no_text_can_not_be_continued(prompt: str) -> None:
 def test_a_continuation_may_be_as_long_as_what_is_left(name: str, limit: str, left: int | None) -> None:
     body = msgspec.json.decode(read(f'"stream":true,"{name}":{limit}').continuation("u", "x" * 10 * BYTES_PER_TOKEN))
     assert body[name] == left
+
+
+def test_a_conversation_is_known_by_how_its_prompt_begins() -> None:
+    def prefix(*turns: str) -> int:
+        listed = ",".join(f'{{"role":"user","content":"{turn}"}}' for turn in turns)
+        return read_request(CHAT_API, chat(messages=f"[{listed}]")).prefix
+
+    long = "x" * PARAMS.cache_bytes
+    assert prefix(long) == prefix(long, "more") != 0
+    assert prefix(long) != prefix("y" + long)
+    assert prefix("short") == 0
