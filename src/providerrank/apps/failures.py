@@ -45,11 +45,11 @@ def get_exit_code(command: Callable[[], object]) -> int:
 
 def _explain(error: Exception) -> str:
     from providerrank.apps.config import ConfigRefused
-    from providerrank.engines.errors import StoreError
+    from providerrank.engines.errors import SandboxUnavailableError, StoreError
 
     if isinstance(error, ConfigRefused):
         return str(error)
-    if isinstance(error, CommandFailed | StoreError):
+    if isinstance(error, CommandFailed | StoreError | SandboxUnavailableError):
         return f"providerrank: {error}"
     return (
         f"providerrank: something unexpected happened ({type(error).__name__}: {error}). "

@@ -102,7 +102,7 @@ def _write_object(value: dict[object, object], parts: list[str], place: str, dep
         parts.append(opening)
         parts.append(encode_basestring(name))
         parts.append(":")
-        _write(value[name], parts, f"{place}.{name}", depth)
+        _write(value[name], parts, f"{place}.{name}" if name.isidentifier() else f"{place}[{name[:40]!r}]", depth)
         opening = ","
     parts.append("}" if names else "{}")
 

@@ -197,6 +197,7 @@ SOURCE = "def twice(n):\n    return n * 2\n"
         f"First try:\n```python\ndef twice(n): pass\n```\nBetter:\n```python\n{SOURCE}```",
         f"Here it is:\n{SOURCE}",
         f"```python\n{SOURCE}",
+        f"```python\nPATTERN = '\\d'\nassert (1, 'always')\n{SOURCE}```",
     ],
 )
 def test_code_is_found_where_it_stands(text: str) -> None:

@@ -112,6 +112,7 @@ def test_bytes_that_are_no_canonical_form(data: bytes) -> None:
         ({"a": [0, 1.5]}, r"\$\.a\[1\] is a float"),
         ({"a": {"b": b""}}, r"\$\.a\.b is a bytes"),
         ([2**53], r"\$\[0\] is an integer past"),
+        ({"\x1b[2J": 0.5}, r"\$\['\\x1b\[2J'\] is a float"),
         ([-(2**53)], r"\$\[0\] is an integer past"),
         ({1: 2}, r"\$ has a key that is a int"),
         ("\ud800", "lone surrogate"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from dataclasses import dataclass
 
 from providerrank.rules.challenges.expect_json import FENCE
@@ -28,6 +29,9 @@ MAX_SOURCE = 20_000
 """Characters; an answer of a thousand tokens has a fifth of it."""
 BARE = re.compile(r"^(?:def|import|from|class|@|async def)\b.*", re.MULTILINE | re.DOTALL)
 """Code without a fence: from the first line that looks like a program's."""
+
+GRAMMAR = (3, 11)
+"""The Python that answers are held to, as far as a newer interpreter can tell."""
 
 FAULTS = {
     RunFault.RAISED: Reason.CODE_FAILED,
@@ -69,9 +73,8 @@ class CodeIs:
         source = find_source(text, self.function)
         if source is None:
             return Verdict(Reason.NO_CODE)
-        try:
-            tree = ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = parse(source)
+        if tree is None:
             return Verdict(Reason.SYNTAX)
         if not any(isinstance(node, ast.FunctionDef) and node.name == self.function for node in tree.body):
             return Verdict(Reason.NO_CODE)
@@ -87,6 +90,16 @@ def find_source(text: str, function: str) -> str | None:
             return block
     bare = BARE.search(text)
     return bare.group() if bare is not None and named in bare.group() and not blocks else None
+
+
+def parse(source: str) -> ast.Module | None:
+    """Parse Python, whatever it is; None for what is none. What it warns of is the model's affair."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source, feature_version=GRAMMAR)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
 
 
 def _freeze(values: tuple[Json, ...]) -> str:

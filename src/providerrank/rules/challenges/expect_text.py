@@ -21,8 +21,8 @@ NUMBER = re.compile(r"(?<![\w.\-/:#])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?=[A-Z
 TIME = re.compile(r"(?<![\d:.])(\d{1,2})[:.h](\d{2})(?![\d:])\s*([ap])?\.?(?:m\b)?", re.IGNORECASE)
 NOON_MINUTES = 12 * 60
 DAY_MINUTES = 24 * 60
-MAX_CHARACTERS = 100_000
-"""Of an answer that are looked at: far past what ``max_tokens`` allows."""
+MAX_CHARACTERS = 20_000
+"""Of an answer that are looked at: far past what ``max_tokens`` allows, and soon searched through."""
 
 
 def clean(text: str) -> str:
