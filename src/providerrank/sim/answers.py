@@ -29,6 +29,9 @@ _ARGUMENT_PIECE = 6
 class Refusal(Exception):
     """The endpoint answers with an error, of its own accord."""
 
+    size: tuple[int, int] | None = None
+    """Of a request that is too long: its tokens, and the most there may be."""
+
     def __init__(self, status: int, message: str, *, kind: str, code: str | None, param: str | None = None) -> None:
         super().__init__(message)
         self.status = status
@@ -48,6 +51,8 @@ class Answer:
     tool: bytes | None = None
     """The called function's name; the pieces are then its arguments."""
     chat: bool = True
+    stop: str | None = None
+    """The stop sequence it ended before."""
 
 
 def compute_chat(spec: EndpointSpec, ask: ChatAsk, violate: bool = False) -> Answer:
@@ -108,17 +113,19 @@ def _textual(
     if delivered is not None:
         rest = skip_delivered(pieces, delivered)
         pieces = _text_of(spec, f"{prompt}\x1e{delivered}", length) if rest is None else rest
+    stopped = None
     for stop in stops:
         text = "".join(pieces)
         at = text.find(stop) if stop else -1
         if at >= 0:
+            stopped = stop
             rest_length = len(text) - at
             while rest_length > 0:
                 last = pieces.pop()
                 if len(last) > rest_length:
                     pieces.append(last[:-rest_length])
                 rest_length -= len(last)
-    return _limited(Answer([escaped(piece) for piece in pieces], b"stop", prompt_tokens), limit)
+    return _limited(Answer([escaped(piece) for piece in pieces], b"stop", prompt_tokens, stop=stopped), limit)
 
 
 def _text_of(spec: EndpointSpec, prompt: str, length: int) -> list[str]:
@@ -147,13 +154,15 @@ def _check_context(spec: EndpointSpec, prompt_tokens: int, limit: int | None) ->
 
 def context_refusal(window: int, total: int) -> Refusal:
     """Return the refusal of a request that is too long."""
-    return Refusal(
+    refusal = Refusal(
         400,
         f"This model's maximum context length is {window} tokens. However, you requested {total} tokens.",
         kind="invalid_request_error",
         code="context_length_exceeded",
         param="messages",
     )
+    refusal.size = total, window
+    return refusal
 
 
 def _choose_tool(spec: EndpointSpec, ask: ChatAsk, last: Message) -> Tool | None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
+from providerrank.sim import framing
 from providerrank.sim.answers import Answer, Refusal
 from providerrank.sim.spec import EndpointSpec, ListPrice
 from providerrank.sim.text import compute_seed
@@ -20,13 +22,21 @@ from providerrank.sim.text import compute_seed
 
 @dataclass(slots=True)
 class Events:
-    """A streamed answer's events in order; each is a JSON text. The final ``[DONE]`` is not among them."""
+    """A streamed answer's events in order, each as its lines stand in the stream."""
 
-    opening: bytes
+    opening: list[bytes]
     """Carries the role, or a tool call's name, and no content."""
     content: list[bytes]
+    closing: list[bytes]
+    """Says that a part is over, but not yet that the answer is."""
     finish: bytes
-    usage: bytes | None
+    """Says why the answer is over."""
+    end: list[bytes]
+    """What follows: usage and ``[DONE]``, or whatever the API ends with."""
+    break_off: Callable[[Refusal, int], bytes]
+    """The event that ends it by an error, after so many others."""
+    name: bytes = b""
+    """Of its content's events, as their ``event:`` line has it; none: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +116,22 @@ def get_events(answer: Answer, label: Label, usage: bytes | None) -> Events:
             + b'","arguments":""}}]}'
             + none
         )
-    last = None if usage is None else start + b'],"usage":' + usage + b"}"
-    return Events(opening, [before + piece + after for piece in answer.pieces], start + empty + end, last)
+    last = [framing.DONE]
+    if usage is not None:
+        last.insert(0, framing.get_event(start + b'],"usage":' + usage + b"}"))
+    before, after = b"data: " + before, after + b"\n\n"
+    return Events(
+        [framing.get_event(opening)],
+        [before + piece + after for piece in answer.pieces],
+        [],
+        framing.get_event(start + empty + end),
+        last,
+        _break_off,
+    )
+
+
+def _break_off(refusal: Refusal, at: int) -> bytes:
+    return framing.get_event(get_error(refusal))
 
 
 def get_error(refusal: Refusal) -> bytes:

@@ -24,9 +24,10 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from providerrank.sim import bodies, framing
+from providerrank.sim import bodies, bodies_messages, framing
 from providerrank.sim.answers import Answer, Refusal, compute_chat, compute_completion
-from providerrank.sim.asks import Ask, decode_chat, decode_completion, decode_embedding, decode_keys
+from providerrank.sim.apis import APIS, CHAT, EMBEDDINGS, MESSAGES, Api, get_skip
+from providerrank.sim.asks import Ask, CompletionAsk, decode_embedding, decode_keys
 from providerrank.sim.behaviour import Behaviour, State, Steady
 from providerrank.sim.connection import Connection
 from providerrank.sim.doors import Garbled, Slammed, TlsDoor
@@ -287,12 +288,9 @@ class SimEndpoint:
     def on_request(self, received: Received) -> Performance:
         """Log a request and return its reply."""
         path = received.path.partition("?")[0]
+        api = self._get_api(path)
         if received.method != "POST":
-            if received.method == "GET" and path == "/v1/models":
-                if not self._is_authorized(received):
-                    return perform_refusal(_wrong_key())
-                return Performance([(0.0, framing.get_response(200, bodies.get_models(self.spec, self.price)))])
-            return perform_refusal(_unknown_path(received))
+            return self._on_get(received, path)
         log = self.log
         log.requests += 1
         log.in_flight += 1
@@ -300,16 +298,42 @@ class SimEndpoint:
         log.kept.append(received)
         state = self._behaviour.at(received.at_s)
         play = self._draw(state)
-        if play is not None:
-            received.fault = play.fault
-            log.faults[play.fault] = log.faults.get(play.fault, 0) + 1
         try:
-            exchange = self._understand(received, path, state, play)
+            exchange = self._understand(received, api, state, play)
         except Refusal as refusal:
-            if play is None or received.fault is None:
-                return perform_refusal(refusal)
-            exchange = _NOTHING  # A fault needs no understanding: a broken endpoint fails broken requests too.
+            if play is None:
+                return perform_refusal(refusal, api=self._get_error_api(api))
+            # A fault needs no understanding: a broken endpoint fails broken requests too.
+            exchange = Exchange(0.0, 0.0, 0, body=b"{}", api=self._get_error_api(api))
+        if play is not None:
+            if get_skip(exchange.api, play.fault, exchange.events is not None) is None:
+                received.fault = play.fault
+                log.faults[play.fault] = log.faults.get(play.fault, 0) + 1
+            else:
+                received.skipped = play.fault
+                log.skipped[play.fault] = log.skipped.get(play.fault, 0) + 1
         return perform(exchange, play)
+
+    def _on_get(self, received: Received, path: str) -> Performance:
+        """Return the list of models, which is all that can be got."""
+        api = self._get_error_api(None)
+        if received.method != "GET" or path != "/v1/models":
+            return perform_refusal(_unknown_path(received), api=api)
+        if not self._is_authorized(received, api):
+            return perform_refusal(_wrong_key(), api=api)
+        models = bodies_messages.get_models(self.spec) if api is MESSAGES else bodies.get_models(self.spec, self.price)
+        return Performance([(0.0, framing.get_response(200, models))])
+
+    def _get_api(self, path: str) -> Api | None:
+        """Return the API at a path; None where this endpoint has none there."""
+        api = APIS.get(path)
+        return api if api is not None and api.name in self.spec.apis else None
+
+    def _get_error_api(self, api: Api | None) -> Api:
+        """Return the API errors are told in; at a path there is none, that of the endpoint's maker."""
+        if api is not None:
+            return api
+        return MESSAGES if self.spec.apis == ("messages",) else CHAT
 
     def on_played(self, received: Received, left: bool) -> None:
         """Note how a request ended."""
@@ -356,42 +380,45 @@ class SimEndpoint:
                     return Play(fault)
         return None
 
-    def _is_authorized(self, received: Received) -> bool:
+    def _is_authorized(self, received: Received, api: Api) -> bool:
+        """Tell whether the key is right: a bearer's, or Anthropic's own header, which is all that Anthropic takes."""
         if self.spec.key is None:
             return True
-        wanted = b"Bearer " + self.spec.key.encode()
-        return any(name.lower() == b"authorization" and value == wanted for name, value in received.raw_headers)
+        key = self.spec.key.encode()
+        given = {name.lower(): value for name, value in received.raw_headers}
+        if api is MESSAGES and given.get(b"x-api-key") == key:
+            return True
+        return self.spec.apis != ("messages",) and given.get(b"authorization") == b"Bearer " + key
 
-    def _understand(self, received: Received, path: str, state: State, play: Play | None) -> Exchange:
+    def _understand(self, received: Received, api: Api | None, state: State, play: Play | None) -> Exchange:
         """Return what the answer would be; raises ``Refusal`` where there is none."""
         spec = self.spec
-        if spec.key is not None and not self._is_authorized(received):
+        if api is None:
+            raise _unknown_path(received)
+        if spec.key is not None and not self._is_authorized(received, api):
             raise _wrong_key()
+        if api is MESSAGES and "anthropic-version" not in received.headers:
+            raise Refusal(400, "anthropic-version: header is required", kind="invalid_request_error", code=None)
         fault = None if play is None else play.fault
         factor = (play.factor or OVER_BILLING_FACTOR) if play is not None and fault is Fault.OVER_BILLING else 1.0
         body = received.body
         try:
-            if path == "/v1/chat/completions":
-                chat = decode_chat(body)
-                self._check_model(chat.model)
-                answer = compute_chat(spec, chat, violate=fault is Fault.SCHEMA_VIOLATION)
-                ask: Ask = chat
-            elif path == "/v1/completions":
-                ask = completion = decode_completion(body)
-                self._check_model(ask.model)
-                answer = compute_completion(spec, completion)
-            elif path == "/v1/embeddings":
+            if api is EMBEDDINGS:
                 return self._embed(body, state, None if fault is Fault.NO_USAGE else factor)
+            ask = api.decode(body)
+            self._check_model(ask.model)
+            if isinstance(ask, CompletionAsk):
+                answer = compute_completion(spec, ask)
             else:
-                raise _unknown_path(received)
+                answer = compute_chat(spec, ask, violate=fault is Fault.SCHEMA_VIOLATION)
             if spec.lacks:
                 self._check_parameters(body)
         except msgspec.DecodeError as error:
             raise Refusal(400, f"Invalid request: {error}", kind="invalid_request_error", code=None) from None
-        return self._exchange(ask, answer, state, play, body, factor)
+        return self._exchange(api, ask, answer, state, play, body, factor)
 
     def _exchange(
-        self, ask: Ask, answer: Answer, state: State, play: Play | None, body: bytes, factor: float
+        self, api: Api, ask: Ask, answer: Answer, state: State, play: Play | None, body: bytes, factor: float
     ) -> Exchange:
         now_s = time.time()
         label = bodies.Label(
@@ -399,15 +426,16 @@ class SimEndpoint:
         )
         usage: bytes | None = None
         if play is None or play.fault is not Fault.NO_USAGE:
-            usage = bodies.get_usage(answer, factor)
+            usage = api.get_usage(answer, factor)
         ttft_s = state.ttft_median_s
         if ttft_s > 0.0 and state.ttft_sigma > 0.0:
             ttft_s = self.rng.lognormvariate(math.log(ttft_s), state.ttft_sigma)
         exchange = Exchange(ttft_s, 1.0 / state.tokens_per_s if state.tokens_per_s else 0.0, len(answer.pieces))
+        exchange.api = api
         if ask.stream:
-            exchange.events = bodies.get_events(answer, label, usage if ask.wants_usage() else None)
+            exchange.events = api.get_events(answer, label, usage if api.tells_usage or ask.wants_usage() else None)
         else:
-            exchange.body = bodies.get_body(answer, label, usage)
+            exchange.body = api.get_body(answer, label, usage)
         if play is not None:
             exchange.now_s = now_s
             exchange.rng = self.rng
@@ -420,7 +448,14 @@ class SimEndpoint:
         dimensions = min(max(ask.dimensions or self.spec.embedding_dimensions, 1), 8192)
         made = bodies.get_embeddings(ask.texts(), ask.model, dimensions, ask.encoding_format == "base64", factor)
         return Exchange(
-            state.ttft_median_s, 0.0, 1, body=made, parameters=decode_keys(body), now_s=time.time(), rng=self.rng
+            state.ttft_median_s,
+            0.0,
+            1,
+            body=made,
+            api=EMBEDDINGS,
+            parameters=decode_keys(body),
+            now_s=time.time(),
+            rng=self.rng,
         )
 
     def _check_model(self, model: str) -> None:
@@ -450,7 +485,3 @@ def _wrong_key() -> Refusal:
 def _unknown_path(received: Received) -> Refusal:
     message = f"Unknown request URL: {received.method} {received.path}."
     return Refusal(404, message, kind="invalid_request_error", code="unknown_url")
-
-
-_NOTHING = Exchange(0.0, 0.0, 0, body=b"{}")
-"""Stands for the exchange of a request that was not understood."""

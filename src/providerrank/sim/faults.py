@@ -11,6 +11,10 @@ exchange*, seen from the client's side of the wire; ``SENTENCES`` says which. Th
 * *answer* faults happen to one request. Some exist only in streams; a plain request then meets
   ``ON_PLAIN_ANSWER``, or, where nothing corresponds, no fault at all.
 
+They are told in the words of chat completions and played in every API there is: ``[DONE]`` is what an API's stream ends
+with (``message_stop``, ``response.completed``), the finish reason what says why (``message_delta``), an error object
+the API's own. Where an API has no place for one, ``sim.apis`` says so, and the request is answered without it.
+
 ``QUIRKS`` are not failures: the answer is whole and right, in a form a careless client trips over.
 """
 
@@ -132,8 +136,8 @@ SENTENCES: dict[Fault, str] = {
     Fault.HTML_BODY: "200 with an HTML page.",
     Fault.ERROR_OBJECT: "200 whose body is an error object.",
     Fault.HUGE_BODY: "200 with a body of `size` bytes (80 MiB when not given); in a stream, one endless event.",
-    Fault.STALL_BEFORE_CONTENT: "The stream's first event, which carries a role and no content, arrives, then nothing.",
-    Fault.CUT_BEFORE_CONTENT: "The stream's first event, which carries a role and no content, arrives, then a reset.",
+    Fault.STALL_BEFORE_CONTENT: "The stream's opening, which carries a role and no content, arrives, then nothing.",
+    Fault.CUT_BEFORE_CONTENT: "The stream's opening, which carries a role and no content, arrives, then a reset.",
     Fault.STALL_MID_STREAM: "The stream stops after `after` events of content: for good, or for `seconds` when given.",
     Fault.CUT_ABORT: "The connection is reset after `after` events of content (half of them when not given).",
     Fault.CUT_CLEAN: "The body ends, correctly framed, after `after` events of content, unfinished.",

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 
 from providerrank.sim import framing
 from providerrank.sim.answers import Refusal, context_refusal
-from providerrank.sim.bodies import Events, get_error
-from providerrank.sim.faults import ON_OPEN_CONNECTION, ON_PLAIN_ANSWER, STREAM_FAULTS, Fault, Play
+from providerrank.sim.apis import CHAT, Api, get_skip
+from providerrank.sim.bodies import Events
+from providerrank.sim.faults import ON_OPEN_CONNECTION, ON_PLAIN_ANSWER, Fault, Play
 from providerrank.sim.performance import Ending, Performance
 
 SLOW_FIRST_TOKEN_S = 2.0
@@ -48,7 +49,8 @@ class Exchange:
     tokens: int
     body: bytes | None = None
     events: Events | None = None
-    is_tool_call: bool = False
+    api: Api = CHAT
+    """What it is asked and answered in."""
     parameters: Iterable[str] = ()
     """The request's own parameters."""
     now_s: float = 0.0
@@ -65,10 +67,10 @@ def perform(exchange: Exchange, play: Play | None = None) -> Performance:
     if play is None:
         return _plain(exchange) if exchange.body is not None else _framed(exchange, *_stream(exchange))
     fault = ON_OPEN_CONNECTION.get(play.fault, play.fault)
-    if exchange.body is not None and fault in STREAM_FAULTS:
-        if fault not in ON_PLAIN_ANSWER:
-            return _plain(exchange)
-        fault = ON_PLAIN_ANSWER[fault]
+    if get_skip(exchange.api, fault, exchange.body is None) is not None:
+        return perform(exchange)
+    if exchange.body is not None:
+        fault = ON_PLAIN_ANSWER.get(fault, fault)
     play = replace(play, fault=fault)
     if fault in REPLACEMENTS:
         return REPLACEMENTS[fault](exchange, play)
@@ -82,9 +84,9 @@ def perform(exchange: Exchange, play: Play | None = None) -> Performance:
     return perform(exchange)
 
 
-def perform_refusal(refusal: Refusal, fields: bytes = b"") -> Performance:
+def perform_refusal(refusal: Refusal, fields: bytes = b"", api: Api = CHAT) -> Performance:
     """Return an error answer; it comes at once, whatever the endpoint's speed."""
-    return Performance([(0.0, framing.get_response(refusal.status, get_error(refusal), fields=fields))])
+    return Performance([(0.0, framing.get_response(refusal.status, api.get_error(refusal), fields=fields))])
 
 
 # --- without a fault -------------------------------------------------------------------------------------------------
@@ -103,26 +105,17 @@ def _content(exchange: Exchange, until: int | None = None) -> Timed:
     """Return the stream's opening and content events, each when it is due."""
     assert exchange.events is not None
     ttft_s, token_s = exchange.ttft_s, exchange.token_s
-    timed = [(ttft_s, framing.get_event(exchange.events.opening))]
-    timed += [
-        (ttft_s + index * token_s, b"data: %b\n\n" % payload)
-        for index, payload in enumerate(exchange.events.content[:until])
-    ]
+    timed = [(ttft_s, event) for event in exchange.events.opening]
+    timed += [(ttft_s + index * token_s, event) for index, event in enumerate(exchange.events.content[:until])]
     return timed
 
 
-def _ending(exchange: Exchange) -> list[bytes]:
-    """Return the events after the content, ``[DONE]`` included."""
-    assert exchange.events is not None
-    usage = exchange.events.usage
-    finish = framing.get_event(exchange.events.finish)
-    return [finish, framing.DONE] if usage is None else [finish, framing.get_event(usage), framing.DONE]
-
-
 def _stream(exchange: Exchange) -> tuple[Timed, Ending]:
+    events = exchange.events
+    assert events is not None
     timed = _content(exchange)
     last_s = timed[-1][0]
-    timed += [(last_s, event) for event in _ending(exchange)]
+    timed += [(last_s, event) for event in (*events.closing, events.finish, *events.end)]
     return timed, Ending.KEEP
 
 
@@ -173,7 +166,7 @@ def _status(
     def run(exchange: Exchange, play: Play) -> Performance:
         if page:
             return Performance([(0.0, framing.get_response(status, _PAGE, framing.HTML))])
-        return perform_refusal(Refusal(status, message, kind=kind, code=code))
+        return perform_refusal(Refusal(status, message, kind=kind, code=code), api=exchange.api)
 
     return run
 
@@ -189,19 +182,20 @@ def _rate_limit(exchange: Exchange, play: Play) -> Performance:
             b"retry-after: %b\r\n" % email.utils.formatdate(math.ceil(exchange.now_s + wait_s), usegmt=True).encode()
         )
     refusal = Refusal(429, "Rate limit reached for requests", kind="requests", code="rate_limit_exceeded")
-    return perform_refusal(refusal, fields)
+    return perform_refusal(refusal, fields, exchange.api)
 
 
 def _context_length(exchange: Exchange, play: Play) -> Performance:
-    return perform_refusal(context_refusal(4096, 5000))
+    return perform_refusal(context_refusal(4096, 5000), api=exchange.api)
 
 
 def _unsupported(exchange: Exchange, play: Play) -> Performance:
     named = play.parameter or _pick_parameter(exchange.parameters)
     if play.fault is Fault.UNSUPPORTED_400:
-        return perform_refusal(unsupported_refusal(named))
+        return perform_refusal(unsupported_refusal(named), api=exchange.api)
     message = f"body.{named}: Extra inputs are not permitted"
-    return perform_refusal(Refusal(422, message, kind="invalid_request_error", code=None, param=named))
+    refusal = Refusal(422, message, kind="invalid_request_error", code=None, param=named)
+    return perform_refusal(refusal, api=exchange.api)
 
 
 def unsupported_refusal(parameter: str) -> Refusal:
@@ -215,11 +209,14 @@ def unsupported_refusal(parameter: str) -> Refusal:
     )
 
 
+_ESSENTIAL = {"model", "messages", "prompt", "input", "stream", "stream_options", "max_tokens"}
+
+
 def _pick_parameter(parameters: Iterable[str]) -> str:
     """Choose what to refuse: a feature the request uses if it uses one, else any parameter that is not essential."""
     given = set(parameters)
-    features = [name for name in ("tools", "response_format", "logprobs") if name in given]
-    others = sorted(given - {"model", "messages", "prompt", "input", "stream", "stream_options"})
+    features = [name for name in ("tools", "response_format", "text", "output_config", "logprobs") if name in given]
+    others = sorted(given - _ESSENTIAL)
     return (features or others or ["temperature"])[0]
 
 
@@ -231,13 +228,10 @@ def _whole(body: bytes, content_type: bytes) -> Callable[[Exchange, Play], Perfo
 
 
 def _error_object(exchange: Exchange, play: Play) -> Performance:
-    return Performance([(exchange.ttft_s, framing.get_response(200, _overloaded()))])
+    return Performance([(exchange.ttft_s, framing.get_response(200, exchange.api.get_error(_OVERLOADED)))])
 
 
-def _overloaded() -> bytes:
-    return get_error(
-        Refusal(502, "The model is overloaded. Please try again later.", kind="server_error", code="overloaded")
-    )
+_OVERLOADED = Refusal(529, "The model is overloaded. Please try again later.", kind="server_error", code="overloaded")
 
 
 def _empty_body(exchange: Exchange, play: Play) -> Performance:
@@ -260,7 +254,7 @@ def _truncated_body(exchange: Exchange, play: Play) -> Performance:
 def _cut_json(exchange: Exchange, play: Play) -> Performance:
     if exchange.events is not None:
         timed = _content(exchange)
-        half = 1 + _half(exchange, play)
+        half = len(exchange.events.opening) + _half(exchange, play)
         at_s, event = timed[min(half, len(timed) - 1)]
         return _framed(exchange, [*timed[:half], (at_s, event[: len(event) // 2])], Ending.KEEP)
     body = exchange.body or b""
@@ -294,6 +288,11 @@ def _half(exchange: Exchange, play: Play) -> int:
     return max(1, count // 2) if play.after is None else min(play.after, count)
 
 
+def _opening(exchange: Exchange) -> int:
+    """Return how many events precede the content."""
+    return len(exchange.events.opening) if exchange.events is not None else 0
+
+
 def _before_content(ending: Ending) -> Callable[[Exchange, Play], tuple[Timed, Ending]]:
     def run(exchange: Exchange, play: Play) -> tuple[Timed, Ending]:
         return _content(exchange, 0), ending
@@ -312,34 +311,42 @@ def _stall(exchange: Exchange, play: Play) -> tuple[Timed, Ending]:
     if play.seconds is None:
         return _content(exchange, _half(exchange, play)), Ending.HOLD
     timed, ending = _stream(exchange)
-    first = 1 + _half(exchange, play)
+    first = _opening(exchange) + _half(exchange, play)
     return [*timed[:first], *((at_s + play.seconds, data) for at_s, data in timed[first:])], ending
 
 
 def _error_first(exchange: Exchange, play: Play) -> tuple[Timed, Ending]:
-    return [(exchange.ttft_s, framing.get_event(_overloaded()))], Ending.KEEP
+    assert exchange.events is not None
+    return [(exchange.ttft_s, exchange.events.break_off(_OVERLOADED, 0))], Ending.KEEP
 
 
 def _error_midway(exchange: Exchange, play: Play) -> tuple[Timed, Ending]:
     timed = _content(exchange, _half(exchange, play))
-    return [*timed, (timed[-1][0], framing.get_event(_overloaded()))], Ending.KEEP
+    assert exchange.events is not None
+    return [*timed, (timed[-1][0], exchange.events.break_off(_OVERLOADED, len(timed)))], Ending.KEEP
 
 
 def _no_finish(exchange: Exchange, play: Play) -> tuple[Timed, Ending]:
-    return _content(exchange), Ending.KEEP
+    assert exchange.events is not None
+    timed = _content(exchange)
+    return [*timed, *((timed[-1][0], event) for event in exchange.events.closing)], Ending.KEEP
 
 
 def _no_done(ending: Ending) -> Callable[[Exchange, Play], tuple[Timed, Ending]]:
     def run(exchange: Exchange, play: Play) -> tuple[Timed, Ending]:
-        return _stream(exchange)[0][:-1], ending
+        timed = _stream(exchange)[0]
+        assert exchange.events is not None
+        return timed[:-1] if exchange.events.end else timed, ending
 
     return run
 
 
 def _non_json_event(exchange: Exchange, play: Play) -> tuple[Timed, Ending]:
     timed, ending = _stream(exchange)
-    at = 1 + _half(exchange, play)
-    return [*timed[:at], (timed[at - 1][0], framing.get_event(b"{not json")), *timed[at:]], ending
+    assert exchange.events is not None
+    at = _opening(exchange) + _half(exchange, play)
+    garbage = framing.get_event(b"{not json", exchange.events.name)
+    return [*timed[:at], (timed[at - 1][0], garbage), *timed[at:]], ending
 
 
 def _crlf(exchange: Exchange, play: Play) -> tuple[Timed, Ending]:

@@ -40,6 +40,6 @@ def get_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def get_event(payload: bytes) -> bytes:
-    """Return one server-sent event."""
-    return b"data: %b\n\n" % payload
+def get_event(payload: bytes, name: bytes = b"") -> bytes:
+    """Return one server-sent event; with a line that names it where it has a name."""
+    return b"event: %b\ndata: %b\n\n" % (name, payload) if name else b"data: %b\n\n" % payload

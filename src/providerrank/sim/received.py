@@ -34,6 +34,8 @@ class Received:
     body_bytes: int
     fault: Fault | None = None
     """What was played on it."""
+    skipped: Fault | None = None
+    """What would have been played on it, had it a meaning there (``sim.apis`` says why not)."""
     answered_at_s: float | None = None
     """When the last byte was handed to the socket; None while that has not happened."""
     left_at_s: float | None = None
@@ -66,6 +68,8 @@ class Log:
     answered: int = 0
     cancelled: int = 0
     faults: dict[Fault, int] = field(default_factory=dict)
+    skipped: dict[Fault, int] = field(default_factory=dict)
+    """Faults that fell on requests they have no meaning for, which were answered without."""
     kept: deque[Received] = field(default_factory=lambda: deque(maxlen=KEPT_REQUESTS))
 
     def __iter__(self) -> Iterator[Received]:

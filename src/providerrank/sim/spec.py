@@ -6,7 +6,7 @@ tokens. Defaults describe an ideal endpoint: it answers everything, at once.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -16,6 +16,7 @@ Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+ApiName = Literal["chat", "completions", "embeddings", "responses", "messages"]
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -62,8 +63,10 @@ class EndpointSpec(Struct, frozen=True):
     """0: any free one."""
     model: str | None = None
     """The only model it serves (404 for others); None: any."""
+    apis: tuple[ApiName, ...] = ("chat", "completions", "embeddings")
+    """What it speaks; the paths of all others answer 404."""
     key: str | None = None
-    """The bearer key it demands (401 without it); None: none."""
+    """The key it demands (401 without it), as a bearer or, by Anthropic's API, as ``x-api-key``; None: none."""
     ttft: Ttft = Ttft()
     tokens_per_s: Positive | None = None
     """None: as fast as the socket takes them."""
