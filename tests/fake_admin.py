@@ -7,6 +7,7 @@ from random import Random
 
 from providerrank.apps.admin.reader import AdminSources
 from providerrank.apps.admin.requests import RingRequests
+from providerrank.apps.admin.usage import KeyReading
 from providerrank.gateway.ring import Ring
 from providerrank.rules.ask import Ask
 from providerrank.rules.attempts import Attempt, Fault
@@ -103,6 +104,9 @@ class FakeStats:
     input_tokens: dict[str, int] = field(default_factory=dict)
     output_tokens: dict[str, int] = field(default_factory=dict)
     cost_nusd: dict[str, int] = field(default_factory=dict)
+    key_requests: dict[tuple[str, str], int] = field(default_factory=dict)
+    key_tokens: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    key_cost_nusd: dict[tuple[str, str], int] = field(default_factory=dict)
     connections: int = 0
     pending: int = 0
     last_failures: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -144,6 +148,7 @@ class World:
     router: FakeRouter = field(default_factory=FakeRouter)
     stats: FakeStats = field(default_factory=FakeStats)
     listening: bool = True
+    keys: list[KeyReading] = field(default_factory=list)
     now_us: int = NOW_US
     ring: Ring | None = field(default_factory=lambda: Ring(100))
 
@@ -161,6 +166,7 @@ class World:
             now_us=lambda: self.now_us,
             version="1.2.3",
             requests=RingRequests(self.ring),
+            keys=lambda: self.keys,
         )
 
 
@@ -192,6 +198,9 @@ def make_stats() -> FakeStats:
         input_tokens={"fireworks/llama-3.3-70b": 480_000},
         output_tokens={"fireworks/llama-3.3-70b": 120_000},
         cost_nusd={"fireworks/llama-3.3-70b": 546_000_000},
+        key_requests={("team", "2xx"): 90, ("team", "cancelled"): 1},
+        key_tokens={("team", "fireworks/llama-3.3-70b", "input"): 700},
+        key_cost_nusd={("team", "fireworks/llama-3.3-70b"): 250_000_000},
         connections=32,
         pending=3,
         last_failures={"slow/llama-3.3-70b": (NOW_US - 75_000_000, "rate_limited")},

@@ -177,6 +177,7 @@ async def test_the_openapi_document_describes_what_is_served(client: httpx.Async
         "/v1/rankings/{model}",
         "/v1/explain",
         "/v1/explain/{request_id}",
+        "/v1/usage",
     }
     ranking = document["paths"]["/v1/rankings/{model}"]["get"]
     assert {parameter["name"] for parameter in ranking["parameters"]} == {"model", "task", "tier"}

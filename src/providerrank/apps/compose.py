@@ -13,11 +13,12 @@ from pathlib import Path
 
 from providerrank.apps.config import Config, EndpointTable, Loaded, ModelTable, PriceTable, TierTable, WeightsTable
 from providerrank.apps.config_rules import parse_address
-from providerrank.gateway.ports import WindowStore
+from providerrank.gateway.ports import Ledger, WindowStore
 from providerrank.gateway.ring import ROWS_PER_ENTRY
-from providerrank.gateway.settings import Clocks, GatewaySettings, Limits, Upstream
+from providerrank.gateway.settings import BuyerKey, Clocks, GatewaySettings, Limits, Upstream
+from providerrank.rules.budget import Budget
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
-from providerrank.rules.cells import ASSUMED_FEATURES, Cell, Endpoint, Price
+from providerrank.rules.cells import ASSUMED_FEATURES, NUSD_PER_USD, Cell, Endpoint, Price
 from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import Weights
 from providerrank.rules.sight import Looks
@@ -27,6 +28,8 @@ logger = logging.getLogger("providerrank.compose")
 
 US_PER_S = 1_000_000
 BYTES_PER_MB = 1 << 20
+LEDGER_SUFFIX = ".budgets"
+"""Of the file beside the store that keeps what keys have used."""
 
 
 def build_catalog(config: Config) -> Catalog:
@@ -65,6 +68,7 @@ def build_settings(loaded: Loaded) -> GatewaySettings:
         host=host,
         port=port,
         keys=get_client_keys(loaded),
+        buyer_keys=build_buyer_keys(loaded),
         upstreams=tuple(
             Upstream(
                 endpoint=build_endpoint(endpoint),
@@ -95,6 +99,55 @@ def build_settings(loaded: Loaded) -> GatewaySettings:
 def build_looks(config: Config) -> Looks:
     """Build what keeps the figures that explanations show."""
     return Looks(config.gateway.explain * ROWS_PER_ENTRY, PARAMS)
+
+
+def build_buyer_keys(loaded: Loaded) -> tuple[BuyerKey, ...]:
+    """Build the keys with names, secrets revealed."""
+    config = loaded.config
+    aliases = {alias: model.id for model in config.models for alias in model.aliases}
+    served = {endpoint.model for endpoint in config.endpoints}
+    return tuple(
+        BuyerKey(
+            name=key.name,
+            secret=loaded.reveal(key.key) or "",
+            models=None
+            if key.models is None
+            else frozenset(name if name in served else aliases.get(name, name) for name in key.models),
+            tiers=key.tiers,
+            price_cap=None if key.price_cap is None else Price.from_usd(key.price_cap.input, key.price_cap.output),
+            budget=Budget(
+                requests_per_minute=key.requests_per_minute,
+                tokens_per_minute=key.tokens_per_minute,
+                spend_per_day_nusd=None if key.spend_per_day is None else round(key.spend_per_day * NUSD_PER_USD),
+            ),
+            priority=key.priority,
+            expected_output_tokens=key.expected_output,
+        )
+        for key in config.keys
+    )
+
+
+def open_ledger(loaded: Loaded) -> Ledger | None:
+    """Open where what keys with names use is kept; None where there are none. To be done by each process for itself.
+
+    Raises ``engines.errors.LedgerUnavailableError``: without it limits would be forgotten, so nothing is to start.
+    """
+    if not loaded.config.keys:
+        return None
+    from providerrank.engines.errors import LedgerUnavailableError
+    from providerrank.engines.ledger_file import LedgerFile
+
+    path = find_store_path(loaded.path, loaded.environ, LEDGER_SUFFIX)
+    if path is None:
+        beside = str(loaded.path.absolute().with_suffix(LEDGER_SUFFIX))
+        raise LedgerUnavailableError(beside, "no folder for it can be written: set XDG_STATE_HOME to one that can")
+    return LedgerFile(path)
+
+
+def has_ledger(loaded: Loaded) -> bool:
+    """Whether anything was ever kept of this configuration's keys."""
+    path = find_store_path(loaded.path, loaded.environ, LEDGER_SUFFIX)
+    return path is not None and path.exists()
 
 
 def get_client_keys(loaded: Loaded) -> tuple[str, ...]:
@@ -148,12 +201,13 @@ def get_store_url(url: str, config_path: Path) -> str:
     return url
 
 
-def find_store_path(config_path: Path, environ: Mapping[str, str]) -> Path | None:
-    """Return the default store: beside the configuration, else in the user's state folder; None without either.
+def find_store_path(config_path: Path, environ: Mapping[str, str], suffix: str = ".db") -> Path | None:
+    """Return the default store, or another file like it: beside the configuration, else in the user's state folder.
 
+    None: neither can be written.
     A configuration in a read-only folder is common (a container's mounted secret, a package's file).
     """
-    beside = config_path.absolute().with_suffix(".db")
+    beside = config_path.absolute().with_suffix(suffix)
     if _is_writable(beside):
         return beside
     state = environ.get("XDG_STATE_HOME") or (Path(environ["HOME"]) / ".local/state" if "HOME" in environ else None)

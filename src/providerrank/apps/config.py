@@ -144,6 +144,21 @@ class TierTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_cap_factor: float = 1.0
 
 
+class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key with a name, and what whoever has it may use."""
+
+    name: str
+    key: Secret
+    models: tuple[str, ...] | None = None
+    tiers: tuple[str, ...] = ()
+    price_cap: CapTable | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    spend_per_day: float | None = None
+    priority: Literal["high", "normal", "best-effort"] = "normal"
+    expected_output: int = 4096
+
+
 class RegistryTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A registry shared with other gateways."""
 
@@ -166,6 +181,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endpoints: tuple[EndpointTable, ...] = ()
     models: tuple[ModelTable, ...] = ()
     tiers: tuple[TierTable, ...] = ()
+    keys: tuple[KeyTable, ...] = ()
     registry: RegistryTable = RegistryTable()
     engines: EnginesTable = EnginesTable()
 

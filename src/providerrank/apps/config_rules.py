@@ -21,6 +21,7 @@ from providerrank.apps.config import (
     Config,
     EndpointTable,
     KeyPath,
+    KeyTable,
     Mistake,
     PriceTable,
     Secret,
@@ -45,6 +46,10 @@ WEIGHTS_TOLERANCE = 0.001
 MAX_EXPLAIN = 1_000_000
 """Requests that can be explained: about two kilobytes of memory each."""
 
+MAX_PER_MINUTE = 1_000_000_000_000
+MAX_SPEND_USD = 1e9
+"""What an account of 64-bit integers holds with room to spare."""
+
 MAX_SECONDS = 86_400.0
 """A day: past any request that is still worth waiting for, and a slip of units (milliseconds) shows."""
 
@@ -64,6 +69,7 @@ def check(
     rules.check_fallback_loops()
     rules.check_caps()
     rules.check_tiers()
+    rules.check_keys()
     rules.check_elsewhere()
     return tuple(rules.mistakes), tuple(rules.notes)
 
@@ -78,6 +84,7 @@ class _Rules:
         self.mistakes: list[Mistake] = []
         self.notes: list[Mistake] = []
         self.endpoint_ids = [endpoint.id for endpoint in config.endpoints if endpoint.id]
+        self.gateway_keys = config.gateway.keys
         self.served = list(dict.fromkeys(endpoint.model for endpoint in config.endpoints if endpoint.model))
         aliases = {alias: model.id for model in config.models for alias in model.aliases}
         self.aliases = {alias: model for alias, model in aliases.items() if alias not in self.served}
@@ -114,7 +121,8 @@ class _Rules:
                 f"is {show(gateway.admin)}, which other machines can reach, and there is no key to ask them for: "
                 'add keys = ["env:PROVIDERRANK_KEY"], or listen on 127.0.0.1.',
             )
-        if "listen" in addresses and not gateway.keys and not is_loopback(addresses["listen"][0]):
+        has_keys = bool(gateway.keys or self.config.keys)
+        if "listen" in addresses and not has_keys and not is_loopback(addresses["listen"][0]):
             self.note(
                 ("gateway", "listen"),
                 "is reachable from other machines, but without gateway.keys only this machine may call: "
@@ -358,6 +366,69 @@ class _Rules:
             if tier.weights is not None:
                 self.check_weights((*path, "weights"), tier.weights)
             self.check_number((*path, "price_cap_factor"), tier.price_cap_factor, "a factor is above 0", above=0)
+
+    def check_keys(self) -> None:
+        """Names and secrets are each one key's; what a key is confined to exists; limits are in range."""
+        first: dict[str, int] = {}
+        secrets = {secret.reveal(self.environ): f"gateway.keys[{at}]" for at, secret in enumerate(self.gateway_keys)}
+        known_models = (*self.served, *self.aliases)
+        known_tiers = [tier.name for tier in self.config.tiers]
+        for index, key in enumerate(self.config.keys):
+            path: KeyPath = ("keys", index)
+            self.check_name((*path, "name"), key.name)
+            earlier = first.setdefault(key.name, index)
+            if earlier != index and key.name:
+                self.say((*path, "name"), f"is {show(key.name)}, the name of keys[{earlier}] already: rename one.")
+            if self.check_secret((*path, "key"), key.key):
+                other = secrets.setdefault(key.key.reveal(self.environ), f"keys[{index}]")
+                if other != f"keys[{index}]":
+                    self.say((*path, "key"), f"is the key of {other} too: whose request it is could not be told.")
+            if key.models is not None and not key.models:
+                self.say((*path, "models"), "is empty, so nothing may be asked for: name models, or leave it out.")
+            self.check_known((*path, "models"), key.models or (), known_models, "no model or alias here")
+            self.check_known((*path, "tiers"), key.tiers, known_tiers, "no tier here")
+            self.check_key_limits(path, key)
+            self.check_key_cap((*path, "price_cap"), key)
+
+    def check_known(self, path: KeyPath, names: Sequence[str], known: Sequence[str], otherwise: str) -> None:
+        """Each name is a known one."""
+        for number, name in enumerate(names):
+            if name not in known:
+                self.say((*path, number), f"is {show(name)}, {otherwise}: {_suggest(name, known)}, or remove it.")
+
+    def check_key_limits(self, path: KeyPath, key: KeyTable) -> None:
+        """Limits that let something through, and that an account can count."""
+        for limit in ("requests_per_minute", "tokens_per_minute", "expected_output"):
+            value: int | None = getattr(key, limit)
+            if value is not None:
+                self.check_number(
+                    (*path, limit), value, f"it is from 1 to {MAX_PER_MINUTE}", least=1, most=MAX_PER_MINUTE
+                )
+        if key.spend_per_day is not None:
+            self.check_number(
+                (*path, "spend_per_day"),
+                key.spend_per_day,
+                "a budget is above 0 and at most a billion",
+                above=0,
+                most=MAX_SPEND_USD,
+                unit="USD",
+            )
+
+    def check_key_cap(self, path: KeyPath, key: KeyTable) -> None:
+        """A cap is above zero, and something is within it."""
+        cap = key.price_cap
+        if cap is None:
+            return
+        for side in ("input", "output"):
+            self.check_number(
+                (*path, side), getattr(cap, side), "a cap is above 0", above=0, unit="USD per million tokens"
+            )
+        if not all(math.isfinite(side) and side > 0 for side in (cap.input, cap.output)):
+            return
+        models = None if key.models is None else {self.aliases.get(name, name) for name in key.models}
+        priced = [one for one in self.config.endpoints if models is None or one.model in models]
+        if priced and all(_is_above(endpoint.price, cap) for endpoint in priced):
+            self.note(path, "is below every price of what the key may ask for, so nothing will be served: raise it.")
 
     def check_elsewhere(self) -> None:
         """Registry and engines."""

@@ -32,6 +32,7 @@ OTHER_NAMES = {
 """What other programs call the same thing, where the spelling would suggest another key or none."""
 
 EXAMPLES = {
+    "keys": 'give each key a table under the header "[[keys]]"',
     "endpoints": 'give each endpoint a table under the header "[[endpoints]]"',
     "models": 'give each model a table under the header "[[models]]"',
     "price": "write price = { input = 0.90, output = 0.90 }, in USD per million tokens",
@@ -46,6 +47,8 @@ MISSING = {
     "model": "add the model's name, the one clients ask for",
     "base_url": 'add base_url = "https://…/v1", the address before /chat/completions',
     "name": "add the name requests will ask for",
+    "keys.name": "add a name, for messages, metrics and the account of what it used",
+    "key": 'add key = "env:NAME", with the variable that holds it',
     "input": "add it, in USD per million tokens",
     "output": "add it, in USD per million tokens",
     "reputation": "add it; with price it sums to 1",
@@ -111,7 +114,8 @@ class _Walk:
                 self._unknown((*path, key), key, list(fields))
         for key, field in fields.items():
             if field.required and key not in raw:
-                remedy = MISSING.get(key) or EXAMPLES.get(key) or "add it"
+                own = f"{path[0]}.{key}" if path else key
+                remedy = MISSING.get(own) or MISSING.get(key) or EXAMPLES.get(key) or "add it"
                 self._say((*path, key), f"is missing: {remedy}.")
                 mended[key] = _get_stand_in(field.type)
         return mended
@@ -129,7 +133,8 @@ class _Walk:
             remedy = EXAMPLES.get(key) or f'put its keys under the header "[{key}]"'
         elif isinstance(kind, msgspec.inspect.VarTupleType):
             item = '"env:NAME"' if isinstance(kind.item_type, msgspec.inspect.CustomType) else '"…"'
-            remedy = EXAMPLES.get(key) or f"write {key} = [{item}]"
+            is_table = isinstance(kind.item_type, msgspec.inspect.StructType)
+            remedy = EXAMPLES[key] if is_table else f"write {key} = [{item}]"
         elif isinstance(raw, str) and _is_number(raw):
             remedy = f"write {raw.strip()} without quotes"
         else:

@@ -193,4 +193,16 @@ _TAIL = """
 # min_reputation = 0.85
 # weights = { reputation = 0.9, price = 0.1 }
 # price_cap_factor = 2.0
+
+# [[keys]]                            # a key of its own for a team or an application, with limits
+# name = "team"
+# key = "env:TEAM_KEY"
+# models = ["MODEL"]                  # left out: all of them
+# tiers = ["high"]                    # left out: all of them
+# price_cap = { input = 1.0, output = 3.0 }
+# requests_per_minute = 60
+# tokens_per_minute = 100000
+# spend_per_day = 25.0                # USD; the day is UTC's
+# priority = "normal"
+# expected_output = 4096              # tokens set aside for an answer whose request has no max_tokens
 """

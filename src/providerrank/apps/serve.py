@@ -22,7 +22,7 @@ from providerrank.apps.config_rules import parse_address
 from providerrank.apps.failures import CommandFailed
 from providerrank.apps.keeper import Keeper
 from providerrank.apps.version import VERSION
-from providerrank.gateway.ports import WindowStore
+from providerrank.gateway.ports import Ledger, WindowStore
 from providerrank.gateway.server import Gateway
 from providerrank.rules.catalog import Catalog
 from providerrank.rules.router import Router
@@ -40,11 +40,11 @@ class CannotListen(CommandFailed):
 class Service:
     """One running gateway, to be looked into; made by ``opened``."""
 
-    def __init__(self, loaded: Loaded, catalog: Catalog, router: Router) -> None:
+    def __init__(self, loaded: Loaded, catalog: Catalog, router: Router, ledger: Ledger | None) -> None:
         self.loaded = loaded
         self.catalog = catalog
         self.router = router
-        self.gateway = Gateway(compose.build_settings(loaded), router)
+        self.gateway = Gateway(compose.build_settings(loaded), router, ledger=ledger)
         self.url = ""
         """The data plane's address, without a path; empty until it listens."""
         self.admin_url = ""
@@ -89,6 +89,7 @@ class Service:
         from providerrank.apps.admin.reader import AdminSources
         from providerrank.apps.admin.requests import RingRequests
         from providerrank.apps.admin.server import AdminServer
+        from providerrank.apps.admin.usage import read_keys
 
         address = self.loaded.config.gateway.admin
         host, port = parse_address(address)
@@ -100,6 +101,7 @@ class Service:
             now_us=self.gateway.now_us,
             version=VERSION,
             requests=RingRequests(self.gateway.ring),
+            keys=lambda: read_keys(self.gateway),
         )
         server = AdminServer(build_admin(sources, Gate(host, compose.get_client_keys(self.loaded))), host, port)
         try:
@@ -117,13 +119,15 @@ class Service:
 async def opened(loaded: Loaded) -> AsyncIterator[Service]:
     """Run the gateway of a configuration until the block ends; both ports are open inside it.
 
-    Raises ``CannotListen``, or ``engines.errors.StoreError`` for a store the configuration names.
+    Raises ``CannotListen``, or ``engines.errors.StoreError`` for a store the configuration names or a ledger it needs.
     """
     store = await compose.open_windows(loaded)
+    ledger: Ledger | None = None
     try:
+        ledger = compose.open_ledger(loaded)
         catalog = compose.build_catalog(loaded.config)
         router = Router(catalog, random.Random(), windows=await store.load(), looks=compose.build_looks(loaded.config))
-        service = Service(loaded, catalog, router)
+        service = Service(loaded, catalog, router, ledger)
         await service.listen()
         try:
             logger.info("url=%s endpoints=%d", service.url, len(catalog.endpoints))
@@ -141,6 +145,8 @@ async def opened(loaded: Loaded) -> AsyncIterator[Service]:
             await service.drain()
     finally:
         await store.close()
+        if ledger is not None:
+            ledger.close()
 
 
 @contextlib.asynccontextmanager

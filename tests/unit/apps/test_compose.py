@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from providerrank.apps import compose, config
 from providerrank.apps.config import Loaded
+from providerrank.engines.errors import LedgerUnavailableError
+from providerrank.gateway.settings import BuyerKey
+from providerrank.rules.budget import Budget
 from providerrank.rules.cells import ASSUMED_FEATURES, Price
 from providerrank.rules.ranking import Weights
 
@@ -158,3 +163,65 @@ async def test_without_a_store_what_is_learned_lasts_as_long_as_the_process(tmp_
     assert await store.load() == []
     await store.close()
     assert await compose.read_windows(loaded) == []
+
+
+KEYS = """
+[[keys]]
+name = "team"
+key = "env:CLIENT_TEAM"
+models = ["default", "qwen"]
+tiers = ["high"]
+price_cap = { input = 1.0, output = 3.0 }
+requests_per_minute = 60
+tokens_per_minute = 100000
+spend_per_day = 12.5
+priority = "high"
+expected_output = 2048
+
+[[keys]]
+name = "other"
+key = "env:CLIENT_OTHER"
+"""
+
+
+def load_keys(path: Path) -> Loaded:
+    environ = {"CLIENT": "c", "UPSTREAM": "u", "CLIENT_TEAM": "team-key", "CLIENT_OTHER": "other-key"}
+    return config.parse(TEXT + KEYS, path, environ)
+
+
+def test_keys_with_names() -> None:
+    settings = compose.build_settings(load_keys(Path("x")))
+
+    assert settings.buyer_keys == (
+        BuyerKey(
+            "team",
+            "team-key",
+            models=frozenset({"llama", "qwen"}),
+            tiers=("high",),
+            price_cap=Price(1_000_000_000, 3_000_000_000),
+            budget=Budget(60, 100_000, 12_500_000_000),
+            priority="high",
+            expected_output_tokens=2048,
+        ),
+        BuyerKey("other", "other-key"),
+    )
+    assert "team-key" not in repr(settings)
+
+
+def test_a_ledger_lies_beside_the_store_where_there_are_keys_with_names(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    assert compose.open_ledger(config.parse(TEXT, path, {"CLIENT": "c", "UPSTREAM": "u"})) is None
+    loaded = load_keys(path)
+    assert not compose.has_ledger(loaded)
+    ledger = compose.open_ledger(loaded)
+    assert ledger is not None
+    ledger.close()
+    assert (tmp_path / "mine.budgets").exists()
+    assert compose.has_ledger(loaded)
+
+
+def test_without_a_folder_for_the_ledger_nothing_starts(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o555)
+    with pytest.raises(LedgerUnavailableError, match="no folder for it can be written: set XDG_STATE_HOME"):
+        compose.open_ledger(load_keys(folder / "mine.toml"))

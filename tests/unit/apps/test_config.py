@@ -71,11 +71,38 @@ min_reputation = 0.85
 weights = { reputation = 0.9, price = 0.1 }
 price_cap_factor = 2.0
 
+[[keys]]
+name = "team"
+key = "env:TEAM_KEY"
+models = ["default"]
+tiers = ["high"]
+price_cap = { input = 1.0, output = 3.0 }
+requests_per_minute = 60
+tokens_per_minute = 100_000
+spend_per_day = 12.5
+priority = "high"
+expected_output = 2048
+
+[[keys]]
+name = "other"
+key = "env:OTHER_KEY"
+
 [engines]
 store = "sqlite:///state.db"
 """
 
-ENVIRON = {"CLIENT_KEY": "client-secret", "UPSTREAM_KEY": "upstream-secret"}
+ENVIRON = {
+    "CLIENT_KEY": "client-secret",
+    "UPSTREAM_KEY": "upstream-secret",
+    "TEAM_KEY": "team-secret",
+    "OTHER_KEY": "other-secret",
+}
+
+KEY = MINIMAL + """[[keys]]
+name = "team"
+key = "env:TEAM_KEY"
+"""
+"""Ends in line 10; the table's first line is 8."""
 
 
 def refuse(text: str, environ: dict[str, str] | None = None) -> list[str]:
@@ -126,10 +153,96 @@ MISTAKES = [
         "The keys here are id, model, base_url, price, upstream_model, key, context_window, features.",
     ),
     (
+        "key without a name",
+        MINIMAL + '[[keys]]\nkey = "env:TEAM_KEY"\n',
+        "7: keys[0].name is missing: add a name, for messages, metrics and the account of what it used.",
+    ),
+    (
+        "key without a key",
+        MINIMAL + '[[keys]]\nname = "team"\n',
+        '7: keys[0].key is missing: add key = "env:NAME", with the variable that holds it.',
+    ),
+    (
+        "keys as a list of secrets",
+        'keys = ["a"]\n' + MINIMAL,
+        '1: keys[0] is text where a table belongs: give each key a table under the header "[[keys]]".',
+    ),
+    (
+        "keys as a secret",
+        'keys = "a"\n' + MINIMAL,
+        '1: keys is text where a list belongs: give each key a table under the header "[[keys]]".',
+    ),
+    (
+        "gateway.keys as a secret",
+        '[gateway]\nkeys = "a"\n' + MINIMAL,
+        '2: gateway.keys is text where a list belongs: write keys = ["env:NAME"].',
+    ),
+    (
+        "a key's name twice",
+        KEY + '[[keys]]\nname = "team"\nkey = "env:OTHER_KEY"\n',
+        '11: keys[1].name is "team", the name of keys[0] already: rename one.',
+    ),
+    (
+        "a key twice",
+        KEY + '[[keys]]\nname = "other"\nkey = "env:TEAM_KEY"\n',
+        "12: keys[1].key is the key of keys[0] too: whose request it is could not be told.",
+    ),
+    (
+        "a key with limits and without",
+        KEY + '[gateway]\nkeys = ["env:TEAM_KEY"]\n',
+        "9: keys[0].key is the key of gateway.keys[0] too: whose request it is could not be told.",
+    ),
+    (
+        "a key's variable that is not set",
+        MINIMAL + '[[keys]]\nname = "team"\nkey = "env:NOT_THERE"\n',
+        "9: keys[0].key needs the environment variable NOT_THERE, which is not set: "
+        "export NOT_THERE=… and start again.",
+    ),
+    (
+        "a key for no model",
+        KEY + "models = []\n",
+        "10: keys[0].models is empty, so nothing may be asked for: name models, or leave it out.",
+    ),
+    (
+        "a key for an unknown model",
+        KEY + 'models = ["lama"]\n',
+        '10: keys[0].models[0] is "lama", no model or alias here: the nearest is "llama", or remove it.',
+    ),
+    (
+        "a key for an unknown tier",
+        KEY + 'tiers = ["high"]\n',
+        '10: keys[0].tiers[0] is "high", no tier here: there is none to name, or remove it.',
+    ),
+    (
+        "a key without requests",
+        KEY + "requests_per_minute = 0\n",
+        "10: keys[0].requests_per_minute is 0, and it is from 1 to 1000000000000: write a number in that range.",
+    ),
+    (
+        "a key with more tokens than can be counted",
+        KEY + "tokens_per_minute = 10_000_000_000_000\n",
+        "10: keys[0].tokens_per_minute is 1e+13, and it is from 1 to 1000000000000: write a number in that range.",
+    ),
+    (
+        "a key that may spend nothing",
+        KEY + "spend_per_day = 0\n",
+        "10: keys[0].spend_per_day is 0, and a budget is above 0 and at most a billion: write it in USD.",
+    ),
+    (
+        "a key's cap of nothing",
+        KEY + "price_cap = { input = 0, output = 1 }\n",
+        "10: keys[0].price_cap.input is 0, and a cap is above 0: write it in USD per million tokens.",
+    ),
+    (
+        "a key's unknown priority",
+        KEY + 'priority = "urgent"\n',
+        '10: keys[0].priority is "urgent" where "high" or "normal" or "best-effort" belongs: write one of these.',
+    ),
+    (
         "unknown table",
         "[timeout]\nidle = 3\n" + MINIMAL,
         "1: timeout is not a known key: did you mean `timeouts`? "
-        "The keys here are gateway, buyer, timeouts, endpoints, models, tiers, registry, engines.",
+        "The keys here are gateway, buyer, timeouts, endpoints, models, tiers, keys, registry, engines.",
     ),
     (
         "a key as other programs call it",
@@ -688,3 +801,15 @@ def test_the_reference_page_names_every_key() -> None:
     ):
         for key in table.__struct_fields__:
             assert f"`{key}`" in page, f"docs/reference/config.md does not name `{key}`"
+
+
+def test_a_key_that_nothing_is_cheap_enough_for_is_noted() -> None:
+    loaded = read(KEY + "price_cap = { input = 0.1, output = 0.1 }\n")
+    [note] = loaded.notes
+    assert (note.path, note.line) == (("keys", 0, "price_cap"), 10)
+    assert "nothing will be served" in note.sentence
+    assert read(KEY + "price_cap = { input = 0.5, output = 1.5 }\n").notes == ()
+
+
+def test_with_named_keys_alone_other_machines_may_call() -> None:
+    assert read('[gateway]\nlisten = "0.0.0.0:8080"\n' + KEY).notes == ()

@@ -53,6 +53,7 @@ def test_every_key_of_the_file_is_there_to_be_read_about() -> None:
         config.EndpointTable,
         config.ModelTable,
         config.TierTable,
+        config.KeyTable,
     ):
         for key in table.__struct_fields__:
             if key != "workers":

@@ -50,6 +50,9 @@ def test_every_counter_arrives() -> None:
     assert get("tokens_total", **FIREWORKS, direction="input") == 480_000
     assert get("tokens_total", **FIREWORKS, direction="output") == 120_000
     assert get("cost_usd_total", **FIREWORKS) == 0.546
+    assert get("key_requests_total", key="team", status="cancelled") == 1
+    assert get("key_tokens_total", key="team", endpoint=FIREWORKS["endpoint"], direction="input") == 700
+    assert get("key_cost_usd_total", key="team", endpoint=FIREWORKS["endpoint"]) == 0.25
     assert get("endpoint_score", **FIREWORKS) == 0.8 - 0.1
     assert get("endpoint_usable", **FIREWORKS) == 1
     assert get("endpoint_usable", endpoint="fallen/llama-3.3-70b", model=LLAMA) == 0

@@ -964,3 +964,54 @@ def test_load_is_balanced_within_the_best_class_and_no_further() -> None:
         chosen.append(taken.id)
     assert chosen.count("c/m") <= 12, "only exploring ever goes below the class"
     assert abs(chosen.count("a/m") - chosen.count("b/m")) <= 20
+
+
+# ---- who asks --------------------------------------------------------------------------------------------------------
+
+
+def test_a_cap_of_ones_own_is_the_lower_on_each_side() -> None:
+    market = Market(endpoint("cheap", 0.5), endpoint("dear", 1.5), cap=CAP)
+    assert set(market.walk()) == {"cheap", "dear"}
+    assert market.walk(price_cap=Price.from_usd(1.0, 3.0)) == ["cheap"]
+    # Higher than the buyer's: the buyer's holds.
+    market = Market(endpoint("cheap", 0.5), endpoint("dear", 3.0), cap=CAP)
+    assert market.walk(price_cap=Price.from_usd(9.0, 27.0)) == ["cheap"]
+    # One side each.
+    market = Market(endpoint("a", 1.0), cap=Price.from_usd(0.5, 100.0))
+    with pytest.raises(EmptyPool):
+        market.plan(price_cap=Price.from_usd(100.0, 0.1))
+
+
+def test_a_cap_of_ones_own_without_the_buyers() -> None:
+    market = Market(endpoint("cheap", 0.5), endpoint("dear", 1.5), cap=None)
+    assert market.walk(price_cap=Price.from_usd(1.0, 3.0)) == ["cheap"]
+    assert set(market.walk()) == {"cheap", "dear"}
+
+
+def test_a_cap_of_ones_own_is_that_of_the_tier_where_it_is_lower() -> None:
+    tiers = (Tier("high", price_cap_factor=2.0),)
+    market = Market(endpoint("cheap", 0.5), endpoint("dear", 3.0), cap=CAP, tiers=tiers)
+    assert set(market.walk(tier="high")) == {"cheap", "dear"}
+    assert market.walk(tier="high", price_cap=CAP) == ["cheap"]
+
+
+def test_fallback_models_are_those_allowed() -> None:
+    models = (ModelRules("m", fallback_models=("n", "o")), ModelRules("n", aliases=("second",)))
+    market = Market(endpoint("a"), endpoint("b", model="n"), endpoint("c", model="o"), models=models)
+    assert market.walk() == ["a", "b/n", "c/o"]
+    assert market.walk(allowed_models=frozenset({"m", "o"})) == ["a", "c/o"]
+    assert market.walk(allowed_models=frozenset({"m"})) == ["a"]
+    assert market.walk(allowed_models=frozenset({"m", "n"}), fallback_models=("o", "second")) == ["a", "b/n"]
+
+
+def test_the_dearest_price_is_of_all_that_may_be_asked() -> None:
+    models = (ModelRules("m", fallback_models=("n",)),)
+    market = Market(endpoint("a", 1.0), endpoint("b", 2.0), endpoint("c", 5.0, model="n"), models=models, cap=None)
+    assert market.plan().get_dearest() == Price.from_usd(5.0, 15.0)
+    assert market.plan(allowed_models=frozenset({"m"})).get_dearest() == Price.from_usd(2.0, 6.0)
+    assert market.plan(preferences=Preferences(only=("a",), allow_fallbacks=False)).get_dearest() == (
+        Price.from_usd(1.0, 3.0)
+    )
+    market.router.reprice({"c/n": Price.from_usd(7.0, 1.0)})
+    assert market.plan().get_dearest() == Price.from_usd(7.0, 6.0)
+    assert market.plan().get_dearest() == Price.from_usd(7.0, 6.0)

@@ -29,7 +29,8 @@ from providerrank.apps.admin.gate import App, Gate, GatedApp
 from providerrank.apps.admin.metrics import render
 from providerrank.apps.admin.page.render import ASSETS, get_asset, render_live, render_page
 from providerrank.apps.admin.reader import AdminReader, AdminSources, NotFoundError, RequestNotFoundError
-from providerrank.apps.admin.view import ErrorBody, ErrorView, Health, RankingView, Readiness
+from providerrank.apps.admin.view import ErrorBody, ErrorView, Health, RankingView, Readiness, UsageView
+from providerrank.gateway.ports import LedgerLost
 from providerrank.rules.cells import CHAT
 from providerrank.rules.explanation import Brief, Explanation
 
@@ -47,6 +48,8 @@ OPENAPI_FILE: Final = "openapi.json"
 """Beside the page's files; written by ``admin_openapi``."""
 
 UNKNOWN: Final = {404: ResponseSpec(ErrorView, description="No such model or tier; the known ones are named.")}
+
+UNREADABLE: Final = {503: ResponseSpec(ErrorView, description="The accounts cannot be read just now.")}
 
 FORGOTTEN: Final = {404: ResponseSpec(ErrorView, description="No such request is remembered.")}
 
@@ -66,6 +69,7 @@ def build_admin(sources: AdminSources, gate: Gate) -> App:
         openapi_config=None,
         exception_handlers={
             NotFoundError: _answer_not_found,
+            LedgerLost: _answer_unreadable,
             RequestNotFoundError: _answer_forgotten,
             HTTPException: _answer_http_error,
             Exception: _answer_failure,
@@ -112,6 +116,11 @@ def _build_api(reader: AdminReader) -> list[ControllerRouterHandler]:
         """Every endpoint of the model, best first, with what its score is made of."""
         return reader.get_ranking(model.removeprefix("/"), task, tier or None)
 
+    @get("/v1/usage", summary="Usage of keys", responses=UNREADABLE)
+    async def usage() -> UsageView:
+        """What each key with a name has used today and this minute, and what it has left."""
+        return reader.get_usage()
+
     # The same, since a client may choose its own id.
     @get("/v1/explain/{request_id:path}", summary="One request explained", responses=FORGOTTEN)
     async def explain(request_id: FromPath[str]) -> Explanation:
@@ -123,7 +132,7 @@ def _build_api(reader: AdminReader) -> list[ControllerRouterHandler]:
         """The latest requests, the newest first; each can be explained by its id."""
         return await reader.get_latest()
 
-    return [ranking, explain, latest]
+    return [ranking, explain, latest, usage]
 
 
 def _build_page(reader: AdminReader) -> list[ControllerRouterHandler]:
@@ -160,6 +169,11 @@ def _answer_not_found(_request: AnyRequest, error: NotFoundError) -> Response[Er
 def _answer_forgotten(_request: AnyRequest, error: RequestNotFoundError) -> Response[ErrorView]:
     body = ErrorBody(message=str(error), code="request_not_found")
     return Response(ErrorView(error=body), status_code=404, media_type=MediaType.JSON)
+
+
+def _answer_unreadable(_request: AnyRequest, error: LedgerLost) -> Response[ErrorView]:
+    body = ErrorBody(message=str(error), type="server_error", code="budget_unavailable")
+    return Response(ErrorView(error=body), status_code=503, media_type=MediaType.JSON)
 
 
 def _answer_http_error(_request: AnyRequest, error: HTTPException) -> Response[ErrorView]:

@@ -96,6 +96,18 @@ class StatsSource(Protocol):
         """What those tokens cost at list price in nano-USD, by endpoint."""
 
     @property
+    def key_requests(self) -> Mapping[tuple[str, str], int]:
+        """Requests ended, by the name of the key and class of status, or ``cancelled``."""
+
+    @property
+    def key_tokens(self) -> Mapping[tuple[str, str, str], int]:
+        """Tokens used, by key, endpoint and direction."""
+
+    @property
+    def key_cost_nusd(self) -> Mapping[tuple[str, str], int]:
+        """What those cost at list price in nano-USD, by key and endpoint."""
+
+    @property
     def connections(self) -> int:
         """Client connections open now."""
 
@@ -144,6 +156,9 @@ class Snapshot:
     input_tokens: Mapping[str, int]
     output_tokens: Mapping[str, int]
     cost_nusd: Mapping[str, int]
+    key_requests: Mapping[tuple[str, str], int]
+    key_tokens: Mapping[tuple[str, str, str], int]
+    key_cost_nusd: Mapping[tuple[str, str], int]
     connections: int
     pending: int
     states: Sequence[EndpointHealth]
@@ -170,6 +185,9 @@ def get_snapshot(
         input_tokens=dict(stats.input_tokens),
         output_tokens=dict(stats.output_tokens),
         cost_nusd=dict(stats.cost_nusd),
+        key_requests=dict(stats.key_requests),
+        key_tokens=dict(stats.key_tokens),
+        key_cost_nusd=dict(stats.key_cost_nusd),
         connections=stats.connections,
         pending=stats.pending,
         states=tuple(states),
@@ -194,6 +212,7 @@ class _SnapshotCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield each family; docs/reference/metrics.md lists them, and a test compares."""
         yield from self._collect_requests()
+        yield from self._collect_keys()
         yield from self._collect_attempts()
         yield from self._collect_states()
 
@@ -217,6 +236,27 @@ class _SnapshotCollector(Collector):
         )
         yield _gauge("client_connections", "Client connections open.", (), [((), now.connections)])
         yield _gauge("requests_pending", "Requests under way.", (), [((), now.pending)])
+
+    def _collect_keys(self) -> Iterator[Metric]:
+        now = self._snapshot
+        yield _counter(
+            "key_requests",
+            "Requests of keys with names, by class of HTTP status.",
+            ("key", "status"),
+            now.key_requests.items(),
+        )
+        yield _counter(
+            "key_tokens",
+            "Tokens used by keys with names, by endpoint and direction.",
+            ("key", "endpoint", "direction"),
+            now.key_tokens.items(),
+        )
+        yield _counter(
+            "key_cost_usd",
+            "Cost of those tokens at list price, in US dollars.",
+            ("key", "endpoint"),
+            [(labels, count / NUSD_PER_USD) for labels, count in now.key_cost_nusd.items()],
+        )
 
     def _collect_attempts(self) -> Iterator[Metric]:
         now = self._snapshot

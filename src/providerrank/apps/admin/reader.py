@@ -14,6 +14,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from providerrank.apps.admin.metrics import US_PER_S, EndpointHealth, Snapshot, StatsSource, get_snapshot
 from providerrank.apps.admin.requests import RequestSource, RingRequests
+from providerrank.apps.admin.usage import KeySource, view_usage
 from providerrank.apps.admin.view import (
     EndpointView,
     FailureView,
@@ -23,8 +24,10 @@ from providerrank.apps.admin.view import (
     RankingView,
     Readiness,
     State,
+    UsageView,
     WeightsView,
 )
+from providerrank.gateway.ports import LedgerLost
 from providerrank.rules.catalog import Catalog
 from providerrank.rules.cells import CHAT, NUSD_PER_USD, TASKS, Cell, Price
 from providerrank.rules.explanation import Brief, Explanation
@@ -95,6 +98,7 @@ class AdminSources:
     """Unix time in microseconds."""
     version: str
     requests: RequestSource = RingRequests(None)
+    keys: KeySource = list
     """Requests that were served, to be explained."""
     get_window: Callable[[Cell], Window | None] | None = None
     """A cell's own window, for its TTFT quantiles; None: the router's."""
@@ -130,6 +134,7 @@ class AdminReader:
         self._sources = sources
         self._pages: dict[tuple[str, str | None], _Kept[PageView]] = {}
         self._readiness = _Kept(sources.now_us, self._compute_readiness)
+        self._usage = _Kept(sources.now_us, self._compute_usage)
         self._health = _Kept(sources.now_us, self._compute_health)
 
     @property
@@ -164,6 +169,10 @@ class AdminReader:
         # Draining shows at once, whatever was true a moment ago.
         return self._readiness.get() if self._sources.is_listening() else _NOT_LISTENING
 
+    def get_usage(self) -> UsageView:
+        """What each key has used. Raises ``LedgerLost``."""
+        return self._usage.get()
+
     def get_page(self, task: str, tier: str | None) -> PageView:
         """What the page shows; raises ``NotFoundError`` for an unknown tier."""
         self._check(task, tier)
@@ -186,6 +195,17 @@ class AdminReader:
         tiers = [known.name for known in self._sources.catalog.tiers]
         if tier is not None and tier not in tiers:
             raise NotFoundError("tier", tier, tiers)
+
+    def _compute_usage(self) -> UsageView:
+        return view_usage(self._sources.keys(), self._sources.now_us())
+
+    def _get_shown_usage(self) -> UsageView | None:
+        """For the page, which shows the rest where this cannot be read."""
+        try:
+            usage = self.get_usage()
+        except LedgerLost:
+            return None
+        return usage if usage.keys else None
 
     def _compute_health(self) -> list[EndpointHealth]:
         router, now_us = self._sources.router, self._sources.now_us()
@@ -237,6 +257,7 @@ class AdminReader:
             ),
             rankings=[self._view(ranking, ranking.rows[:MAX_ROWS], windows) for ranking in rankings],
             left_out=[max(0, len(ranking.rows) - MAX_ROWS) for ranking in rankings],
+            usage=self._get_shown_usage(),
         )
 
     def _get_windows(self) -> Callable[[Cell], Window | None]:

@@ -89,6 +89,60 @@ class RankingView(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: list[EndpointView]
 
 
+class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of one limit is used."""
+
+    used: float
+    """Requests, tokens or US dollars; what requests under way have set aside is in it."""
+    limit: float | None
+    remaining: float | None
+    """None: there is no limit; never below 0."""
+
+
+class KeyEndpointView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one key used of one endpoint since this process started."""
+
+    endpoint: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+class KeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """One key with a name: what it may use, and what it has used."""
+
+    key: str
+    """Its name."""
+    priority: str
+    models: list[str] | None
+    """None: all."""
+    tiers: list[str]
+    """Empty: all."""
+    requests_today: int
+    input_tokens_today: int
+    output_tokens_today: int
+    """Of requests that have ended; days are UTC's."""
+    spend_today: BudgetView
+    spent_today_nusd: int
+    """The same as the spend's ``used``, exactly."""
+    held_usd: float
+    """Of it, set aside for requests under way."""
+    requests_this_minute: BudgetView
+    tokens_this_minute: BudgetView
+    endpoints: list[KeyEndpointView]
+
+
+class UsageView(msgspec.Struct, frozen=True, kw_only=True):
+    """Every key with a name."""
+
+    at_s: float
+    day: str
+    """The day that is counted, as 2026-01-31."""
+    day_ends_s: float
+    """Seconds until budgets for a day are renewed."""
+    keys: list[KeyView]
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """The totals shown above the tables, since the gateway started."""
 
@@ -120,6 +174,8 @@ class PageView(msgspec.Struct, frozen=True, kw_only=True):
     """Cut to the first rows of each."""
     left_out: list[int]
     """How many rows each ranking was cut by."""
+    usage: UsageView | None = None
+    """None: there are no keys with names."""
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):

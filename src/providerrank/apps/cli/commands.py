@@ -23,6 +23,7 @@ COMMANDS = {
     "rank": ("providerrank.apps.cli.rank", "Show the endpoints of a model as the gateway ranks them."),
     "explain": ("providerrank.apps.cli.explain", "Show what the gateway did with one request, and why."),
     "bundle": ("providerrank.apps.cli.bundle", "Check a miner's submission offline."),
+    "usage": ("providerrank.apps.cli.usage", "Show what each key has used today, and what it has left."),
     "demo": ("providerrank.apps.cli.demo", "Break real endpoints of one real model one by one, and watch."),
 }
 """Where each command is, and what it does: known here, so that listing them imports none."""

@@ -7,14 +7,23 @@ attributes. Whatever a bar or a colour says is also there as text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
 from typing import Final
 from urllib.parse import quote
 
-from providerrank.apps.admin.view import EndpointView, FailureView, PageView, RankingView, WeightsView
+from providerrank.apps.admin.view import (
+    BudgetView,
+    EndpointView,
+    FailureView,
+    KeyView,
+    PageView,
+    RankingView,
+    UsageView,
+    WeightsView,
+)
 
 ASSETS: Final = {
     "page.css": "text/css; charset=utf-8",
@@ -27,6 +36,9 @@ REPUTATION_PARTS: Final = (("latency", 0.4), ("reliability", 0.4), ("uptime", 0.
 """How the reputation's share of the bar is divided, as the ranking rules divide it."""
 
 BAR_WIDTH: Final = 120
+
+MAX_KEYS: Final = 50
+"""Rows of keys; more are for programs."""
 
 STATES: Final = {
     "ok": ("healthy", "●"),
@@ -86,7 +98,56 @@ less what the belief in an outage takes off.</p>
 def render_live(view: PageView) -> str:
     """Write the part that is fetched again and again: the figures and every table."""
     rankings = zip(view.rankings, view.left_out, strict=True)
-    return "\n".join([_figures(view), *(_ranking(ranking, left_out, view.at_s) for ranking, left_out in rankings)])
+    parts = [_figures(view), *(_ranking(ranking, left_out, view.at_s) for ranking, left_out in rankings)]
+    if view.usage is not None:
+        parts.append(_usage(view.usage))
+    return "\n".join(parts)
+
+
+def _usage(usage: UsageView) -> str:
+    rows = "\n".join(_key_row(key) for key in usage.keys[:MAX_KEYS])
+    left_out = len(usage.keys) - MAX_KEYS
+    more = f'<p class="more">{left_out:,} more: <a href="/v1/usage">all keys as JSON</a></p>' if left_out > 0 else ""
+    return f"""<section>
+<h2>Keys</h2>
+<div class="scroll" tabindex="0" role="region" aria-label="Usage of keys">
+<table>
+<thead><tr>
+<th scope="col">Key</th>
+<th scope="col" class="n"><abbr title="{_esc(usage.day)}, UTC; what requests under way have set aside is in it">Spent
+today</abbr></th>
+<th scope="col" class="n">Requests today</th>
+<th scope="col" class="n"><abbr title="Prompt tokens and completion tokens">Tokens today</abbr></th>
+<th scope="col" class="n">Requests this minute</th>
+<th scope="col" class="n">Tokens this minute</th>
+<th scope="col">May use</th>
+</tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+</div>
+{more}</section>"""
+
+
+def _key_row(key: KeyView) -> str:
+    models = "all models" if key.models is None else ", ".join(key.models)
+    tiers = f"<small>{_esc(', '.join(key.tiers))}</small>" if key.tiers else ""
+    cells = (
+        f'<th scope="row"><b>{_esc(key.key)}</b></th>',
+        f'<td class="n">{_budget(key.spend_today, _money)}</td>',
+        f'<td class="n">{key.requests_today:,}</td>',
+        f'<td class="n">{key.input_tokens_today:,} / {key.output_tokens_today:,}</td>',
+        f'<td class="n">{_budget(key.requests_this_minute, _count)}</td>',
+        f'<td class="n">{_budget(key.tokens_this_minute, _count)}</td>',
+        f"<td>{_esc(models)}{tiers}</td>",
+    )
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _budget(budget: BudgetView, write: Callable[[float], str]) -> str:
+    limit = "no limit" if budget.limit is None else f"of {write(budget.limit)}"
+    return f"{write(budget.used)}<small>{limit}</small>"
 
 
 def _figures(view: PageView) -> str:
@@ -243,6 +304,10 @@ def _price(usd: float) -> str:
 
 def _money(usd: float) -> str:
     return f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
 
 
 def _esc(text: str) -> str:
