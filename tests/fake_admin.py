@@ -7,7 +7,7 @@ from random import Random
 
 from providerrank.apps.admin.reader import AdminSources
 from providerrank.apps.admin.requests import RingRequests
-from providerrank.apps.admin.usage import KeyReading
+from providerrank.apps.admin.usage import KeyReading, KeySource
 from providerrank.gateway.ring import Ring
 from providerrank.rules.ask import Ask
 from providerrank.rules.attempts import Attempt, Fault
@@ -149,6 +149,8 @@ class World:
     stats: FakeStats = field(default_factory=FakeStats)
     listening: bool = True
     keys: list[KeyReading] = field(default_factory=list)
+    read_keys: KeySource | None = None
+    """In place of ``keys``."""
     now_us: int = NOW_US
     ring: Ring | None = field(default_factory=lambda: Ring(100))
 
@@ -166,7 +168,7 @@ class World:
             now_us=lambda: self.now_us,
             version="1.2.3",
             requests=RingRequests(self.ring),
-            keys=lambda: self.keys,
+            keys=self.read_keys or (lambda: self.keys),
         )
 
 

@@ -21,12 +21,14 @@ from openai import (
     InternalServerError,
     NotFoundError,
     OpenAI,
+    PermissionDeniedError,
     RateLimitError,
 )
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionToolParam
 from openai.types.shared_params import ResponseFormatJSONSchema
 
-from providerrank.gateway.settings import Clocks, Limits
+from providerrank.gateway.settings import BuyerKey, Clocks, Limits
+from providerrank.rules.budget import Budget
 from providerrank.sim.faults import Fault, Play
 from providerrank.sim.spec import EndpointSpec
 from tests.integration.gateway_bed import CHAT, SCHEMA, TEXT, TOOLS, Bed, Seller, bed, truth, until
@@ -248,6 +250,48 @@ async def test_a_client_that_retries_comes_through_a_rate_limit() -> None:
         it.sims["a"].script([Play(Fault.RATE_LIMIT, seconds=4)])
         answer = await client.chat.completions.create(model="m", messages=MESSAGES)
         assert answer.choices[0].message.content == truth(CHAT)
+
+
+@asynccontextmanager
+async def limited(budget: Budget) -> AsyncIterator[tuple[Bed, AsyncOpenAI]]:
+    """A gateway whose one key has a budget; the client retries as it does by default."""
+    keys = (BuyerKey("team", KEY, models=frozenset({"m"}), budget=budget),)
+    sellers = Seller("a"), Seller("b", model="other")
+    async with bed(*sellers, buyer_keys=keys) as it, connect(it, max_retries=2) as client:
+        yield it, client
+
+
+async def test_a_rate_limit_of_the_key_itself() -> None:
+    async with limited(Budget(requests_per_minute=1)) as (it, client):
+        raw = await client.chat.completions.with_raw_response.create(model="m", messages=MESSAGES)
+        assert raw.headers["x-ratelimit-remaining-requests"] == "0"
+        with pytest.raises(RateLimitError) as caught:
+            await client.with_options(max_retries=0).chat.completions.create(model="m", messages=MESSAGES)
+        assert 50 <= int(caught.value.response.headers["retry-after"]) <= 60
+        assert caught.value.code == "rate_limit_exceeded"
+        assert it.gateway.stats.key_requests == {("team", "2xx"): 1, ("team", "4xx"): 1}
+
+
+async def test_a_spent_budget_is_not_retried() -> None:
+    async with limited(Budget(spend_per_day_nusd=40_000)) as (it, client):
+
+        async def spend() -> None:
+            while True:
+                await client.chat.completions.create(model="m", messages=MESSAGES, max_tokens=10)
+
+        with pytest.raises(RateLimitError) as caught:
+            await spend()
+        assert caught.value.code == "insufficient_quota"
+        assert int(caught.value.response.headers["retry-after"]) > 0
+        assert it.gateway.stats.key_requests["team", "4xx"] == 1, "asked once, not three times"
+
+
+async def test_a_model_the_key_may_not_use() -> None:
+    async with limited(Budget()) as (_, client):
+        with pytest.raises(PermissionDeniedError) as caught:
+            await client.chat.completions.create(model="other", messages=MESSAGES)
+        assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+        assert [model.id async for model in client.models.list()] == ["m"]
 
 
 async def test_everything_failing() -> None:

@@ -20,8 +20,11 @@ from providerrank.apps.admin.openapi import render_openapi
 from providerrank.apps.admin.page.render import get_asset
 from providerrank.apps.admin.reader import AdminReader, RequestNotFoundError
 from providerrank.apps.admin.server import AdminServer
+from providerrank.apps.admin.usage import KeyReading
+from providerrank.gateway.ports import LedgerLost
 from providerrank.rules.explanation import Explanation
 from tests.fake_admin import LLAMA, SLASHED, World, make_finished, make_ranked, make_stats
+from tests.unit.apps.test_usage import make_reading
 
 Connect = Callable[[], httpx.AsyncClient]
 
@@ -162,6 +165,28 @@ async def test_other_requests_get_an_error_of_the_same_shape(
     answer = await client.request(method, path)
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
+
+
+async def test_usage(client: httpx.AsyncClient, world: World) -> None:
+    answer = await client.get("/v1/usage")
+    assert (answer.status_code, answer.json()["keys"]) == (200, [])
+    world.keys = [make_reading()]
+    world.now_us += 2_000_000
+    [key] = (await client.get("/v1/usage")).json()["keys"]
+    assert (key["key"], key["spent_today_nusd"]) == ("team", 1_250_000_000)
+
+
+async def test_usage_that_cannot_be_read() -> None:
+    def fail() -> list[KeyReading]:
+        raise LedgerLost("x.budgets is closed.")
+
+    world = World(read_keys=fail)
+    server = AdminServer(build_admin(world.get_sources(), Gate("127.0.0.1")), "127.0.0.1", 0)
+    await server.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.address[1]}") as client:
+        answer = await client.get("/v1/usage")
+    await server.stop()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "budget_unavailable")
 
 
 async def test_the_openapi_document_describes_what_is_served(client: httpx.AsyncClient) -> None:

@@ -152,6 +152,7 @@ _EXAMPLE_OF: dict[type[msgspec.inspect.Type], str] = {
     msgspec.inspect.BoolType: "write true or false",
     msgspec.inspect.IntType: "write a whole number",
     msgspec.inspect.FloatType: "write a number, like 0.5",
+    msgspec.inspect.LiteralType: "write one of these",
 }
 
 
@@ -172,6 +173,8 @@ def _get_stand_in(kind: msgspec.inspect.Type) -> Raw:
     """Return a value of the right type that no rule objects to by itself, or whose objection is dropped."""
     if isinstance(kind, msgspec.inspect.UnionType):
         return _get_stand_in(kind.types[0])
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return kind.values[0]
     if isinstance(kind, msgspec.inspect.StructType):
         return {field.encode_name: _get_stand_in(field.type) for field in kind.fields if field.required}
     if isinstance(kind, msgspec.inspect.VarTupleType):

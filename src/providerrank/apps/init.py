@@ -148,6 +148,7 @@ base_url = {_quote(endpoint.base_url)}
 price = {{ input = {endpoint.input_price}, output = {endpoint.output_price} }}    # USD per million tokens
 # context_window = 131072             # tokens; not given: never left out for it
 # features = ["tools", "json_schema"] # not given: everything but prefill, responses and messages is assumed
+# dialect = "openai"                  # the API it speaks; "anthropic" for one that has no /chat/completions
 """
 
 

@@ -98,10 +98,13 @@ ENVIRON = {
     "OTHER_KEY": "other-secret",
 }
 
-KEY = MINIMAL + """[[keys]]
+KEY = (
+    MINIMAL
+    + """[[keys]]
 name = "team"
 key = "env:TEAM_KEY"
 """
+)
 """Ends in line 10; the table's first line is 8."""
 
 
@@ -150,7 +153,7 @@ MISTAKES = [
         "unknown key",
         MINIMAL + "contxt_window = 5\n",
         "7: endpoints[0].contxt_window is not a known key: did you mean `context_window`? "
-        "The keys here are id, model, base_url, price, upstream_model, key, context_window, features.",
+        "The keys here are id, model, base_url, price, upstream_model, key, context_window, features, dialect.",
     ),
     (
         "key without a name",
@@ -236,7 +239,7 @@ MISTAKES = [
     (
         "a key's unknown priority",
         KEY + 'priority = "urgent"\n',
-        '10: keys[0].priority is "urgent" where "high" or "normal" or "best-effort" belongs: write one of these.',
+        '10: keys[0].priority is "urgent" where "best-effort" or "high" or "normal" belongs: write one of these.',
     ),
     (
         "unknown table",
@@ -248,7 +251,7 @@ MISTAKES = [
         "a key as other programs call it",
         MINIMAL + 'api_key = "env:CLIENT_KEY"\n',
         "7: endpoints[0].api_key is not a known key: did you mean `key`? "
-        "The keys here are id, model, base_url, price, upstream_model, key, context_window, features.",
+        "The keys here are id, model, base_url, price, upstream_model, key, context_window, features, dialect.",
     ),
     (
         "number in quotes",
@@ -804,12 +807,12 @@ def test_the_reference_page_names_every_key() -> None:
 
 
 def test_a_key_that_nothing_is_cheap_enough_for_is_noted() -> None:
-    loaded = read(KEY + "price_cap = { input = 0.1, output = 0.1 }\n")
+    loaded = accept(KEY + "price_cap = { input = 0.1, output = 0.1 }\n")
     [note] = loaded.notes
     assert (note.path, note.line) == (("keys", 0, "price_cap"), 10)
     assert "nothing will be served" in note.sentence
-    assert read(KEY + "price_cap = { input = 0.5, output = 1.5 }\n").notes == ()
+    assert accept(KEY + "price_cap = { input = 0.5, output = 1.5 }\n").notes == ()
 
 
 def test_with_named_keys_alone_other_machines_may_call() -> None:
-    assert read('[gateway]\nlisten = "0.0.0.0:8080"\n' + KEY).notes == ()
+    assert accept('[gateway]\nlisten = "0.0.0.0:8080"\n' + KEY).notes == ()
