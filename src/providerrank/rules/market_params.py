@@ -13,6 +13,59 @@ from dataclasses import dataclass
 class MarketParams:
     """Parameters of gate, scoring and emission."""
 
+    # Gate.
+    gate_alpha: float = 1e-3
+    """Chance that an honest bundle is tripped: the sum over the replay tests below."""
+    latency_alpha_share: float = 0.2
+    success_alpha_share: float = 0.5
+    """The largest: a few hidden failures are the least visible in a hundred replays."""
+    schema_alpha_share: float = 0.2
+    answer_alpha_share: float = 0.1
+    understatement: float = 2.0
+    """A claim less than 1 / this of what the validator saw counts as understated."""
+    vantage: float = 0.7
+    """An honest miner may be this much nearer to the endpoint: the null rates allow for it."""
+    latency_odds: float = 0.33
+    """Share of claims understated by 2x that both of the validator's measurements exceed: a third, by symmetry."""
+    hidden_share: float = 0.1
+    """Failures hidden, of all requests, that the success and schema tests are tuned to."""
+    fabricated_share: float = 0.05
+    """Records fabricated, of all, that opening leaves is meant to find, with"""
+    catch_power: float = 0.95
+    """this chance at least."""
+    foreign_share: float = 0.2
+    """Answers from elsewhere, of all, that the answer test is tuned to."""
+    latency_null_floor: float = 0.02
+    """No endpoint is believed steadier than this, however few exceedances its doubled replays showed."""
+    failure_drift: float = 0.003
+    """An endpoint may fail this much more often at replay than at the claims, by chance of the hour."""
+    answer_null_floor: float = 0.005
+    answer_null_ceiling: float = 0.1
+    """An endpoint whose own answers differ more often is not deterministic, and its answers are not compared."""
+    null_prior_replays: float = 10.0
+    """Weight of all endpoints' null rate in that of one."""
+    null_doubles_min: float = 20.0
+    """Doubled replays on an endpoint before its answers are compared at all."""
+    cluster_reach: float = 0.34
+    """How far towards a trip one provider's replays in one epoch may go, in log-wealth: two incidents in the
+    same hour trip no bundle, however bad; evidence of three kinds may."""
+    futility: float = 0.01
+    """Evidence of every test below this: the bundle passes, and replays are saved. Costs at most this much power."""
+    replays_min: int = 20
+    """Replays judged before a bundle counts as verified; fewer pass without coverage."""
+    replays_max: int = 100
+    """Replays spent on one bundle at most."""
+    token_bytes_max: int = 256
+    """Longest text of one token in the vocabularies in use (128 spaces in some), twice over."""
+
+    # Scoring.
+    accuracy_weight: float = 0.7
+    usefulness_weight: float = 0.3
+    samples_min: int = 30
+    """Verified samples of a cell before it counts: a 95 % quantile of fewer is a guess."""
+    baseline_loss_min: float = 1e-3
+    """Nobody is asked to beat a baseline that is all but right: loss below this is noise of the clock."""
+
     # Emission.
     cap_ppm: int = 150_000
     """Greatest share of one miner: 15 %, so that seven miners are needed to take all there is."""
