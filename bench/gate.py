@@ -93,8 +93,8 @@ def main() -> None:
     lines = [
         "# Gate: error rates measured",
         "",
-        "`python -m bench.gate --write`. Each bundle is judged by the rules themselves, replay by replay, at most 100; a replay",
-        "is the validator's doubled one (one measurement during the epoch, which serves all bundles, and one after it).",
+        "`python -m bench.gate --write`. Each bundle is judged by the rules themselves, replay by replay, at most 100;",
+        "a replay is doubled: one measurement during the epoch, which serves all bundles, and one after it.",
         f"Noise of endpoints: {'recorded (llmperf_leaderboard)' if residuals else 'fitted normal'}. Seeds 0 and up.",
         "",
         "| miner | providers | bundles | tripped | 95 % interval | mean replays |",
@@ -110,8 +110,8 @@ def main() -> None:
     lines += [
         "",
         f"Integrity, exact: {leaves} leaves opened catch 5 % of leaves that cannot be opened truly with chance "
-        f"{1 - 0.95**leaves:.3f}, and a stale replay (another epoch's prompt) on every such leaf, so a wholly stale bundle "
-        "on the first.",
+        f"{1 - 0.95**leaves:.3f}; a stale replay (another epoch's prompt) is such a leaf, so a wholly stale bundle falls "
+        "with the first.",
         "",
         f"{time.time() - begun:.0f} s on one core.",
     ]

@@ -43,7 +43,7 @@ from dataclasses import dataclass
 
 from providerrank.rules.market_params import MARKET, MarketParams
 from providerrank.rules.records import Record
-from providerrank.rules.replay_test import COMPLETED, Decision, ReplayTest, Test, get_cluster
+from providerrank.rules.replay_test import COMPLETED, Claimed, Decision, ReplayTest, Test, get_cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +101,21 @@ def plan_openings(leaves: int, beacon: bytes, params: MarketParams = MARKET) -> 
 def plan_replays(records: Sequence[Record], beacon: bytes, params: MarketParams = MARKET) -> list[int]:
     """Which records to replay, in order: round the providers, so that the first few already come from all of them.
 
-    Only records with a whole answer have something to compare; failures count by their number. Returns at most
+    Only records with a whole answer have something to compare; failures count by their number. Where a miner admits
+    many failures another tells little, so such a provider sits out up to three rounds in four. Returns at most
     ``replays_max`` positions in ``records``.
     """
+    claimed = Claimed.count(records)
     by_provider: dict[str, list[int]] = {}
     for i in sorted(range(len(records)), key=lambda i: _draw(beacon, b"replay", i)):
         if records[i].status in COMPLETED:
             by_provider.setdefault(get_cluster(records[i].cell), []).append(i)
-    queues = list(by_provider.values())
-    rounds = max(map(len, queues), default=0)
-    return [queue[turn] for turn in range(rounds) for queue in queues if turn < len(queue)][: params.replays_max]
+    turns = []
+    for provider, queue in by_provider.items():
+        admitted = max(claimed.failure[provider], claimed.violation[provider])
+        share = max(params.telling_share_min, min(1.0, params.telling_failures / admitted))
+        turns += [(int(turn / share), order, i) for turn, (order, i) in enumerate((len(turns), i) for i in queue)]
+    return [i for _, _, i in sorted(turns)][: params.replays_max]
 
 
 def find_leaf_fault(opened: Opened, params: MarketParams = MARKET) -> str | None:

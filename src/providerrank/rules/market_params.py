@@ -37,7 +37,7 @@ class MarketParams:
     """Answers from elsewhere, of all, that the answer test is tuned to."""
     latency_null_floor: float = 0.02
     """No endpoint is believed steadier than this, however few exceedances its doubled replays showed."""
-    failure_drift: float = 0.003
+    failure_drift: float = 0.002
     """An endpoint may fail this much more often at replay than at the claims, by chance of the hour."""
     answer_null_floor: float = 0.005
     answer_null_ceiling: float = 0.1
@@ -46,15 +46,19 @@ class MarketParams:
     """Weight of all endpoints' null rate in that of one."""
     null_doubles_min: float = 20.0
     """Doubled replays on an endpoint before its answers are compared at all."""
-    cluster_reach: float = 0.34
+    cluster_reach: float = 0.36
     """How far towards a trip one provider's replays in one epoch may go, in log-wealth: two incidents in the
     same hour trip no bundle, however bad; evidence of three kinds may."""
-    futility: float = 0.01
+    futility: float = 0.005
     """Evidence of every test below this: the bundle passes, and replays are saved. Costs at most this much power."""
     replays_min: int = 20
     """Replays judged before a bundle counts as verified; fewer pass without coverage."""
     replays_max: int = 100
     """Replays spent on one bundle at most."""
+    telling_failures: float = 0.02
+    """Admitted failures, of all, up to which a provider has a replay in every round of the plan; with more it has"""
+    telling_share_min: float = 0.25
+    """a smaller share of the rounds, but never less than this: to admit failures must not be a place to hide others."""
     token_bytes_max: int = 256
     """Longest text of one token in the vocabularies in use (128 spaces in some), twice over."""
 

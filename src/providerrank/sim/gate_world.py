@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from providerrank.rules.cells import Cell
+from providerrank.rules.gate import plan_replays
 from providerrank.rules.market_params import MARKET, MarketParams
 from providerrank.rules.nulls import Nulls, Timing
 from providerrank.rules.observation import Outcome
@@ -150,15 +151,10 @@ class World:
             self._draw_claim(provider, miner, start) for provider in self.providers for _ in range(miner.records)
         ]
         test = ReplayTest(Claimed.count(records), self.nulls, carried, self.params)
-        order = rng.sample(range(len(self.providers)), len(self.providers))
-        by_provider = [rng.sample(range(miner.records), miner.records) for _ in self.providers]
-        decision = Decision.MORE
-        for turn in range(miner.records):
-            for i in order:
-                claim = records[i * miner.records + by_provider[i][turn]]
-                decision = test.add(self._replay(self.providers[i], miner, claim, start))
-                if decision is not Decision.MORE:
-                    return decision, test
+        for i in plan_replays(records, rng.randbytes(8), self.params):
+            decision = test.add(self._replay(self.providers[i // miner.records], miner, records[i], start))
+            if decision is not Decision.MORE:
+                return decision, test
         return Decision.PASS, test
 
     def _draw_claim(self, provider: Provider, miner: Miner, start: float) -> Record:
