@@ -110,8 +110,8 @@ def main() -> None:
     lines += [
         "",
         f"Integrity, exact: {leaves} leaves opened catch 5 % of leaves that cannot be opened truly with chance "
-        f"{1 - 0.95**leaves:.3f}; a stale replay (another epoch's prompt) is such a leaf, so a wholly stale bundle falls "
-        "with the first.",
+        f"{1 - 0.95**leaves:.3f}; a stale replay (another epoch's prompt) is such a leaf, and a wholly stale "
+        "bundle falls with the first.",
         "",
         f"{time.time() - begun:.0f} s on one core.",
     ]
