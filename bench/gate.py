@@ -25,28 +25,27 @@ HERE = Path(__file__).parent
 DATA = Path(os.environ.get("PROVIDERRANK_DATA", HERE.parents[1] / "shared" / "data"))
 
 HONEST = [
-    ("honest, same vantage point", Miner(records=100), 20, 4_000),
-    ("honest, 30 % nearer", Miner(vantage=0.7, records=100), 20, 4_000),
-    ("honest, 30 % farther", Miner(vantage=1.3, records=100), 20, 2_000),
-    ("honest, 30 % nearer, few records", Miner(vantage=0.7, records=25), 20, 2_000),
-    ("honest, 30 % nearer", Miner(vantage=0.7, records=100), 6, 4_000),
-    ("honest, 30 % nearer", Miner(vantage=0.7, records=100), 3, 4_000),
-    ("honest, 30 % nearer", Miner(vantage=0.7, records=100), 1, 2_000),
+    ("honest, same vantage point", Miner(records=60), 20, 1_600),
+    ("honest, 30 % nearer", Miner(vantage=0.7, records=60), 20, 1_600),
+    ("honest, 30 % farther", Miner(vantage=1.3, records=60), 20, 800),
+    ("honest, 30 % nearer", Miner(vantage=0.7, records=60), 6, 3_000),
+    ("honest, 30 % nearer", Miner(vantage=0.7, records=60), 3, 4_000),
+    ("honest, 30 % nearer", Miner(vantage=0.7, records=60), 1, 2_000),
 ]
 CHEATS = [
-    ("latency halved", Miner(understates=2.0, records=100), 20, 600),
-    ("latency halved, 30 % nearer", Miner(vantage=0.7, understates=2.0, records=100), 20, 600),
-    ("latency halved, 30 % farther", Miner(vantage=1.3, understates=2.0, records=100), 20, 600),
-    ("latency halved", Miner(understates=2.0, records=100), 8, 600),
-    ("latency a third", Miner(understates=3.0, records=100), 20, 600),
-    ("latency / 1.25", Miner(understates=1.25, records=100), 20, 600),
-    ("10 points of failures hidden", Miner(hides=0.1, records=100), 20, 1_000),
-    ("10 points of failures hidden, 200 records a provider", Miner(hides=0.1, records=200), 20, 600),
-    ("10 points of failures hidden", Miner(hides=0.1, records=100), 8, 600),
-    ("20 points of failures hidden", Miner(hides=0.2, records=100), 20, 600),
-    ("10 points of failed checks hidden", Miner(hides_violations=0.1, records=100), 20, 1_000),
-    ("all answers from elsewhere", Miner(invents=1.0, records=100), 20, 600),
-    ("20 % of answers from elsewhere", Miner(invents=0.2, records=100), 20, 600),
+    ("latency halved", Miner(understates=2.0, records=60), 20, 400),
+    ("latency halved, 30 % nearer", Miner(vantage=0.7, understates=2.0, records=60), 20, 200),
+    ("latency halved, 30 % farther", Miner(vantage=1.3, understates=2.0, records=60), 20, 200),
+    ("latency halved", Miner(understates=2.0, records=60), 8, 400),
+    ("latency a third", Miner(understates=3.0, records=60), 20, 200),
+    ("latency / 1.25", Miner(understates=1.25, records=60), 20, 200),
+    ("10 points of failures hidden", Miner(hides=0.1, records=100), 20, 800),
+    ("10 points of failures hidden", Miner(hides=0.1, records=100), 8, 400),
+    ("10 points of failures hidden, 25 records a provider", Miner(hides=0.1, records=25), 20, 400),
+    ("20 points of failures hidden", Miner(hides=0.2, records=100), 20, 200),
+    ("10 points of failed checks hidden", Miner(hides_violations=0.1, records=100), 20, 800),
+    ("all answers from elsewhere", Miner(invents=1.0, records=60), 20, 200),
+    ("20 % of answers from elsewhere", Miner(invents=0.2, records=60), 20, 200),
 ]
 
 
@@ -95,19 +94,26 @@ def main() -> None:
         "",
         "`python -m bench.gate --write`. Each bundle is judged by the rules themselves, replay by replay, at most 100;",
         "a replay is doubled: one measurement during the epoch, which serves all bundles, and one after it.",
-        f"Noise of endpoints: {'recorded (llmperf_leaderboard)' if residuals else 'fitted normal'}. Seeds 0 and up.",
+        f"Noise of endpoints: {'recorded (llmperf_leaderboard)' if residuals else 'fitted normal'}.",
         "",
         "| miner | providers | bundles | tripped | 95 % interval | mean replays |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for name, miner, providers, bundles in HONEST + CHEATS:
+    honest_trips = honest_bundles = 0
+    for i, (name, miner, providers, bundles) in enumerate(HONEST + CHEATS):
         count = max(40, round(bundles * options.share))
         count -= count % max(20, count // 40)
-        trips, replays = measure(miner, providers, count, residuals, seed=0 if miner in [h[1] for h in HONEST] else 500)
+        trips, replays = measure(miner, providers, count, residuals, seed=10_000 * i)
+        if i < len(HONEST):
+            honest_trips += trips
+            honest_bundles += count
         lines.append(f"| {name} | {providers} | {count} | {format_rate(trips, count)} | {replays:.0f} |")
         print(lines[-1], flush=True)
     leaves = compute_openings()
     lines += [
+        "",
+        f"Honest bundles altogether: {honest_trips} of {honest_bundles} tripped "
+        f"(rate and 95 % interval: {format_rate(honest_trips, honest_bundles)}).".replace(" | ", ", "),
         "",
         f"Integrity, exact: {leaves} leaves opened catch 5 % of leaves that cannot be opened truly with chance "
         f"{1 - 0.95**leaves:.3f}; a stale replay (another epoch's prompt) is such a leaf, and a wholly stale "

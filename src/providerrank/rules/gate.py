@@ -110,7 +110,7 @@ def plan_replays(records: Sequence[Record], beacon: bytes, params: MarketParams 
     for i in sorted(range(len(records)), key=lambda i: _draw(beacon, b"replay", i)):
         if records[i].status in COMPLETED:
             by_provider.setdefault(get_cluster(records[i].cell), []).append(i)
-    turns = []
+    turns: list[tuple[int, int, int]] = []
     for provider, queue in by_provider.items():
         admitted = max(claimed.failure[provider], claimed.violation[provider])
         share = max(params.telling_share_min, min(1.0, params.telling_failures / admitted))
