@@ -43,6 +43,11 @@ class Batches(Generic[T]):
         else:
             self._queue.append(item)
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing waits."""
+        return not self._queue
+
     def close(self, within_s: float) -> None:
         """Hand over what is left and end; give up after ``within_s``."""
         self._ended.set()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from providerrank.gateway.leg import Leg
 from providerrank.gateway.relay import Broken, Relay, Seen
 from providerrank.gateway.schemas import breaks_schema
+from providerrank.gateway.tracing import write_attempt_line
 from providerrank.gateway.upstream import Call
 from providerrank.rules.attempts import (
     DEFAULT_COOL_US,
@@ -35,7 +36,7 @@ from providerrank.rules.attempts import (
 )
 from providerrank.rules.budget import compute_cost_nusd
 from providerrank.rules.cells import Endpoint
-from providerrank.rules.finished import CLIENT_LEFT, NO_USAGE, Finished, Usages, get_cut_ask, get_kept_log
+from providerrank.rules.finished import CLIENT_LEFT, NO_USAGE, Finished, Trace, Usages, get_cut_ask, get_kept_log
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS
@@ -93,6 +94,7 @@ class Exchange:
     status = 200
     """What the client was told, or would have been."""
     code = ""
+    _trace: Trace | None = None
     usage: Usages = NO_USAGE
     """Of the answer that the client has."""
     native_lines = b""
@@ -151,6 +153,8 @@ class Exchange:
             self._tell_more(finished)
         if self.claim is not None:
             finished.key = self.claim.key_name
+        if self._trace is not None:
+            finished.trace = self._trace
         return finished
 
     def _tell_more(self, finished: Finished) -> None:
@@ -161,6 +165,10 @@ class Exchange:
         finished.attempts = len(self.attempts)
         finished.code = self.code
         finished.is_broken_off = self._streaming and self.status != 200
+
+    def join(self, trace: Trace, extra: bytes) -> None:
+        """Trace it. ``extra`` are the header lines for endpoints, without a place in a trace."""
+        self._trace, self._extra = trace, extra
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -487,6 +495,9 @@ class Exchange:
             return
         leg.dialect = dialect
         api, lines = intake.api, self._extra
+        if self._trace is not None:
+            number = next(at for at, one in enumerate(self.attempts) if one is attempt)
+            lines += write_attempt_line(self._trace, number)
         if dialect is not None:
             api = dialect.api
             lines += self.native_lines if dialect is intake.dialect else dialect.write_headers({})

@@ -28,6 +28,7 @@ from providerrank.gateway.ports import Ledger
 from providerrank.gateway.ring import Ring
 from providerrank.gateway.settings import Clocks, GatewaySettings, Limits
 from providerrank.gateway.stats import Stats
+from providerrank.gateway.tracing import Sampler
 from providerrank.gateway.upstream import Pool, Target
 from providerrank.rules.ask import Ask, EmptyPool, RoutingError, UnknownModel
 from providerrank.rules.attempts import Attempt, Timing
@@ -103,6 +104,8 @@ class Gateway:
         """The latest requests, to be explained."""
         self._watchers: tuple[Callable[[Finished], object], ...] = ()
         """Told of each request that is over; and all of them at once, None where there is none."""
+        self.sampler: Sampler | None = None
+        """Which requests are traced; None: none are, and what a caller says of its trace is passed on."""
         self._tell: Callable[[Finished], object] | None = None
         if settings.explain:
             self.ring = Ring(settings.explain)
@@ -316,6 +319,8 @@ class Gateway:
             self._refuse_ask(client, request_id, intake, ask, error, key)
             return
         exchange = Exchange(self, client, intake, plan, request_id, session, extra)
+        if self.sampler is not None and (trace := self.sampler.begin(headers.get(b"traceparent"))) is not None:
+            exchange.join(trace, _write_extra(request_id, headers, (b"tracestate",)))
         if claim is not None:
             exchange.claim = claim
         if intake.dialect is not None:
@@ -338,11 +343,7 @@ class Gateway:
         request_id = None if given is None else clean_value(given)
         if request_id is None:
             request_id = self._make_request_id()
-        extra = b"x-request-id: %b\r\n" % request_id
-        for name in (b"traceparent", b"tracestate"):
-            value = headers.get(name)
-            if value is not None and (clean := clean_value(value, 512)) is not None:
-                extra += b"%b: %b\r\n" % (name, clean)
+        extra = _write_extra(request_id, headers, (b"traceparent", b"tracestate"))
         session = _get_text(headers, b"x-providerrank-session")
         return (
             request_id,
@@ -593,6 +594,16 @@ def _list_models(names: list[str]) -> bytes:
     data = [_describe_model(name) for name in names]
     ends = {"first_id": names[0], "last_id": names[-1]} if names else {"first_id": None, "last_id": None}
     return _encoder.encode({"object": "list", "data": data, "has_more": False, **ends})
+
+
+def _write_extra(request_id: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...]) -> bytes:
+    """Header lines that an endpoint gets beside its own; those in ``names`` as the client sent them."""
+    extra = b"x-request-id: %b\r\n" % request_id
+    for name in names:
+        value = headers.get(name)
+        if value is not None and (clean := clean_value(value, 512)) is not None:
+            extra += b"%b: %b\r\n" % (name, clean)
+    return extra
 
 
 def _describe_model(name: str) -> dict[str, object]:

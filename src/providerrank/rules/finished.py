@@ -40,7 +40,6 @@ class Trace(msgspec.Struct, frozen=True, gc=False):
     """The caller's span; None: the trace begins here."""
     attempt_base: int
     """Span id of attempt ``k``, from 0: ``(attempt_base + k) mod 2^64``."""
-    is_sampled: bool = True
 
 
 class Finished(msgspec.Struct, gc=False):
