@@ -172,6 +172,17 @@ class EnginesTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bus: Secret | None = None
 
 
+class TelemetryTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Traces and metrics sent to an OpenTelemetry collector; none without ``otlp``."""
+
+    otlp: str | None = None
+    traces: bool = True
+    metrics: bool = True
+    sample: float = 1.0
+    service: str = "providerrank"
+    headers: dict[str, Secret] = {}
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -184,6 +195,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: tuple[KeyTable, ...] = ()
     registry: RegistryTable = RegistryTable()
     engines: EnginesTable = EnginesTable()
+    telemetry: TelemetryTable = TelemetryTable()
 
 
 @dataclass(frozen=True, slots=True)

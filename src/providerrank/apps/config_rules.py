@@ -25,6 +25,7 @@ from providerrank.apps.config import (
     Mistake,
     PriceTable,
     Secret,
+    TelemetryTable,
     WeightsTable,
     show,
 )
@@ -39,6 +40,7 @@ ENDPOINT_ID = re.compile(
 )
 """``provider/model[@region][:quantization]``. It goes into a response header: no blanks, only ASCII."""
 
+HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 WEIGHTS_TOLERANCE = 0.001
 """Shares written with three decimals, like thirds, still count as summing to 1."""
@@ -71,6 +73,7 @@ def check(
     rules.check_tiers()
     rules.check_keys()
     rules.check_elsewhere()
+    rules.check_telemetry()
     return tuple(rules.mistakes), tuple(rules.notes)
 
 
@@ -449,6 +452,32 @@ class _Rules:
                     ("engines", "store"),
                     'is not a store this version knows: write "sqlite:///FILE" or "postgresql://USER@HOST/NAME".',
                 )
+
+    def check_telemetry(self) -> None:
+        """The collector, how much it gets, and what it is sent with."""
+        telemetry = self.config.telemetry
+        if telemetry.otlp is not None:
+            problem = find_url_problem(telemetry.otlp)
+            if problem:
+                self.say(("telemetry", "otlp"), problem)
+            elif urlsplit(telemetry.otlp).path.strip("/"):
+                self.say(
+                    ("telemetry", "otlp"),
+                    f"is {show(telemetry.otlp)}: leave the path out, it is added for each kind of data, as in "
+                    '"http://127.0.0.1:4318".',
+                )
+        elif telemetry != TelemetryTable():
+            self.note(("telemetry",), 'sends nothing without a collector: add otlp = "http://127.0.0.1:4318".')
+        self.check_number(
+            ("telemetry", "sample"), telemetry.sample, "a share of requests is from 0 to 1", least=0, most=1
+        )
+        self.check_name(("telemetry", "service"), telemetry.service)
+        for name, secret in telemetry.headers.items():
+            path: KeyPath = ("telemetry", "headers", name)
+            if not HEADER.fullmatch(name):
+                self.say(path, f"is {show(name)}, which is no name of a header: letters, digits and - make one.")
+            else:
+                self.check_secret(path, secret)
 
     # ---- kinds of value ----------------------------------------------------------------------------------------
 

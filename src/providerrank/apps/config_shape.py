@@ -34,6 +34,7 @@ OTHER_NAMES = {
 EXAMPLES = {
     "keys": 'give each key a table under the header "[[keys]]"',
     "endpoints": 'give each endpoint a table under the header "[[endpoints]]"',
+    "headers": 'write headers = { authorization = "env:NAME" }',
     "models": 'give each model a table under the header "[[models]]"',
     "price": "write price = { input = 0.90, output = 0.90 }, in USD per million tokens",
     "price_cap": "write price_cap = { input = 2.0, output = 6.0 }, in USD per million tokens",
@@ -88,6 +89,9 @@ class _Walk:
         elif isinstance(kind, msgspec.inspect.VarTupleType):
             if isinstance(raw, list):
                 return [self.value((*path, index), item, kind.item_type) for index, item in enumerate(raw)]
+        elif isinstance(kind, msgspec.inspect.DictType):
+            if isinstance(raw, dict):
+                return {key: self.value((*path, key), item, kind.value_type) for key, item in raw.items()}
         elif _is_scalar(raw, kind):
             return raw
         self._wrong_type(path, raw, kind)
@@ -129,7 +133,7 @@ class _Walk:
         key = next((part for part in reversed(path) if isinstance(part, str)), "")
         if isinstance(kind, msgspec.inspect.CustomType):
             remedy = 'write "env:NAME", with the variable that holds it'
-        elif isinstance(kind, msgspec.inspect.StructType):
+        elif isinstance(kind, msgspec.inspect.StructType | msgspec.inspect.DictType):
             remedy = EXAMPLES.get(key) or f'put its keys under the header "[{key}]"'
         elif isinstance(kind, msgspec.inspect.VarTupleType):
             item = '"env:NAME"' if isinstance(kind.item_type, msgspec.inspect.CustomType) else '"…"'
@@ -179,6 +183,8 @@ def _get_stand_in(kind: msgspec.inspect.Type) -> Raw:
         return {field.encode_name: _get_stand_in(field.type) for field in kind.fields if field.required}
     if isinstance(kind, msgspec.inspect.VarTupleType):
         return []
+    if isinstance(kind, msgspec.inspect.DictType):
+        return {}
     if isinstance(kind, msgspec.inspect.BoolType):
         return False
     return 0 if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType) else ""
@@ -187,7 +193,7 @@ def _get_stand_in(kind: msgspec.inspect.Type) -> Raw:
 def _describe(kind: msgspec.inspect.Type) -> str:
     if isinstance(kind, msgspec.inspect.LiteralType):
         return " or ".join(f'"{value}"' for value in kind.values)
-    if isinstance(kind, msgspec.inspect.StructType):
+    if isinstance(kind, msgspec.inspect.StructType | msgspec.inspect.DictType):
         return "a table"
     if isinstance(kind, msgspec.inspect.VarTupleType):
         return "a list"

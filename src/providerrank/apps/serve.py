@@ -21,6 +21,7 @@ from providerrank.apps.config import Loaded, format_mistake
 from providerrank.apps.config_rules import parse_address
 from providerrank.apps.failures import CommandFailed
 from providerrank.apps.keeper import Keeper
+from providerrank.apps.observing import observing
 from providerrank.apps.version import VERSION
 from providerrank.gateway.ports import Ledger, WindowStore
 from providerrank.gateway.server import Gateway
@@ -62,22 +63,6 @@ class Service:
         """Take no more requests and let those under way end; once."""
         if not self.gateway.draining:
             await self.gateway.drain()
-
-    @contextlib.asynccontextmanager
-    async def observed(self) -> AsyncIterator[None]:
-        """Have finished requests logged, where that is asked for, until the block ends."""
-        gateway = self.loaded.config.gateway
-        if not gateway.log_requests or not logger.isEnabledFor(logging.INFO):
-            yield
-            return
-        from providerrank.apps.logs import RequestLog
-
-        requests = RequestLog(gateway.log)
-        self.gateway.watch(requests.watch)
-        try:
-            yield
-        finally:
-            await asyncio.to_thread(requests.close)
 
     @contextlib.asynccontextmanager
     async def administered(self) -> AsyncIterator[None]:
@@ -131,7 +116,7 @@ async def opened(loaded: Loaded) -> AsyncIterator[Service]:
         await service.listen()
         try:
             logger.info("url=%s endpoints=%d", service.url, len(catalog.endpoints))
-            async with service.administered(), service.observed(), _kept(router, store):
+            async with service.administered(), observing(service.gateway, loaded), _kept(router, store):
                 logger.info("admin=%s", service.admin_url)
                 # What was made so far lasts as long as the process: collections need not look at it again.
                 gc.collect()

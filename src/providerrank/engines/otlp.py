@@ -75,6 +75,7 @@ class OtlpSettings:
     metrics: bool = True
     metrics_every_s: float = METRICS_EVERY_S
     send_every_s: float = SEND_EVERY_S
+    timeout_s: float = TIMEOUT_S
 
 
 class Complaints:
@@ -203,7 +204,7 @@ class _Metrics:
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-        reader = PeriodicExportingMetricReader(exporter, settings.metrics_every_s * 1000, TIMEOUT_S * 1000)
+        reader = PeriodicExportingMetricReader(exporter, settings.metrics_every_s * 1000, settings.timeout_s * 1000)
         self._provider: MeterProvider = MeterProvider([reader], resource, shutdown_on_exit=False)
         meter = self._provider.get_meter("providerrank", settings.version)
 
@@ -253,7 +254,7 @@ def _make_span_exporter(settings: OtlpSettings) -> SpanExporter:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError:
         raise TelemetryMissingError from None
-    return OTLPSpanExporter(_get_url(settings, "traces"), headers=dict(settings.headers), timeout=TIMEOUT_S)
+    return OTLPSpanExporter(_get_url(settings, "traces"), headers=dict(settings.headers), timeout=settings.timeout_s)
 
 
 def _make_metric_exporter(settings: OtlpSettings, on_failure: Callable[[], None]) -> MetricExporter:
@@ -275,7 +276,7 @@ def _make_metric_exporter(settings: OtlpSettings, on_failure: Callable[[], None]
                 on_failure()
             return result
 
-    return Watched(_get_url(settings, "metrics"), headers=dict(settings.headers), timeout=TIMEOUT_S)
+    return Watched(_get_url(settings, "metrics"), headers=dict(settings.headers), timeout=settings.timeout_s)
 
 
 def _get_url(settings: OtlpSettings, signal: str) -> str:

@@ -245,7 +245,7 @@ MISTAKES = [
         "unknown table",
         "[timeout]\nidle = 3\n" + MINIMAL,
         "1: timeout is not a known key: did you mean `timeouts`? "
-        "The keys here are gateway, buyer, timeouts, endpoints, models, tiers, keys, registry, engines.",
+        "The keys here are gateway, buyer, timeouts, endpoints, models, tiers, keys, registry, engines, telemetry.",
     ),
     (
         "a key as other programs call it",
@@ -800,6 +800,7 @@ def test_the_reference_page_names_every_key() -> None:
         config.TierTable,
         config.RegistryTable,
         config.EnginesTable,
+        config.TelemetryTable,
         config.PriceTable,
     ):
         for key in table.__struct_fields__:
@@ -816,3 +817,39 @@ def test_a_key_that_nothing_is_cheap_enough_for_is_noted() -> None:
 
 def test_with_named_keys_alone_other_machines_may_call() -> None:
     assert accept('[gateway]\nlisten = "0.0.0.0:8080"\n' + KEY).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ('otlp = "collector:4318"', "telemetry.otlp is "),
+        ('otlp = "http://collector:4318/v1/traces"', "telemetry.otlp is "),
+        ("sample = 1.5", "telemetry.sample is 1.5, and a share of requests is from 0 to 1"),
+        ('headers = { "bad name" = "env:CLIENT_KEY" }', 'telemetry.headers."bad name" is "bad name", which is no name'),
+        ('headers = { a = "env:NOT_SET_ANYWHERE" }', "telemetry.headers.a "),
+        ("headers = { a = 3 }", "telemetry.headers.a is "),
+        ("headers = 3", "telemetry.headers is a number where a table belongs: write headers = "),
+        ("otel = 3", "telemetry.otel is not a known key: did you mean `otlp`?"),
+    ],
+)
+def test_mistakes_of_telemetry(lines: str, expected: str) -> None:
+    told = refuse(f"{MINIMAL}\n[telemetry]\n{lines}\n", ENVIRON)
+    assert any(expected in line for line in told), told
+
+
+def test_telemetry_as_it_is_written() -> None:
+    text = (
+        '\n[telemetry]\notlp = "http://collector:4318"\nsample = 0.1\nheaders = { authorization = "env:CLIENT_KEY" }\n'
+    )
+    loaded = config.parse(MINIMAL + text, Path("providerrank.toml"), ENVIRON)
+    telemetry = loaded.config.telemetry
+    assert (telemetry.otlp, telemetry.sample, telemetry.service) == ("http://collector:4318", 0.1, "providerrank")
+    assert loaded.reveal(telemetry.headers["authorization"]) == ENVIRON["CLIENT_KEY"]
+    assert ENVIRON["CLIENT_KEY"] not in repr(telemetry)
+    assert loaded.notes == ()
+
+
+def test_telemetry_without_a_collector_is_noted() -> None:
+    loaded = config.parse(MINIMAL + "\n[telemetry]\nsample = 0.5\n", Path("providerrank.toml"), ENVIRON)
+    [note] = loaded.notes
+    assert note.sentence.startswith("sends nothing without a collector")
