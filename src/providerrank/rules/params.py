@@ -183,6 +183,16 @@ class Params:
     concurrency_decrease: float = 0.7
     """On a 429 the learned limit falls to this share of what was in flight (AIMD, as congestion control does)."""
     concurrency_min: float = 1.0
+    concurrency_forget: float = 2.0
+    """A learned limit past the default and this many times what is in flight no longer says anything."""
+    crowd: int = 16
+    """Requests in flight from which a slow endpoint may be slow because of us."""
+    crowded_ratio: float = 2.0
+    """It is, when its TTFT of the last minutes is this many times what it was before."""
+    crowded_decrease: float = 0.9
+    """Then its limit falls to this share of what is in flight: gently, since slowness may have another reason,"""
+    crowded_us: int = SECOND_US
+    """and no more often than this, so that each step can show what it does."""
 
     # Tasks.
     long_context_tokens: int = 16_000

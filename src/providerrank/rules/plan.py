@@ -162,6 +162,8 @@ class Plan:
         if chosen is None:
             self.why = _BEST
             chosen = self._pick_ranked(stage, now_us) if stage.pool is None else self._pick(stage, stage.pool, now_us)
+            if chosen is not None and not chosen.state.has_room(self._params):
+                chosen = self._find_room(stage, now_us) or chosen
             if self._home is not None and chosen is not None:
                 chosen = self._stay(stage, self._home, chosen, now_us)
         if chosen is None or (spare and (chosen.state.suspect or not chosen.state.has_room(self._params))):
@@ -358,10 +360,32 @@ class Plan:
 
     # Choosing
 
+    def has_room(self, now_us: int) -> bool:
+        """Whether any endpoint of the current model would take one more request, as far as is known."""
+        return self._find_room(self._stages[self._at], now_us) is not None
+
+    def _find_room(self, stage: Stage, now_us: int) -> Standing | None:
+        """The best that is below its learned limit: one more on a full one would be refused, or make it slow."""
+        best: Standing | None = None
+        best_score = NEVER
+        for standing in stage.board.members:
+            if standing.composite <= best_score:
+                break
+            if standing.state.has_room(self._params) and self._is_usable(stage, standing, now_us):
+                score = self._get_effective(stage, standing, now_us)
+                if score > best_score:
+                    best, best_score = standing, score
+        return best
+
     def _stay(self, stage: Stage, home: Home, chosen: Standing, now_us: int) -> Standing:
         """The home of the prompt's cache, unless ``chosen`` gains more than the cache is worth."""
         standing = stage.board.by_state.get(home.state)
-        if standing is None or standing is chosen or not self._is_usable(stage, standing, now_us):
+        if (
+            standing is None
+            or standing is chosen
+            or not standing.state.has_room(self._params)
+            or not self._is_usable(stage, standing, now_us)
+        ):
             return chosen
         effective = self._get_effective(stage, standing, now_us)
         ask, params = self.ask, self._params

@@ -339,7 +339,7 @@ class Router:
         cell = state.cells.get(obs.task) or self._get_cell(state, obs.task)
         failure_rate = 1.0 - cell.success
         # The belief first: what an outage explains is not held against the healthy rate.
-        if outcome is _SUCCESS and state.belief <= params.belief_floor and state.limit >= params.concurrency_limit:
+        if outcome is _SUCCESS and state.belief <= params.belief_floor and state.limit == params.concurrency_limit:
             # The usual case: nothing to learn but that all is still well.
             state.belief_us = now_us
             blame, out_until_us, has_turned = 1.0, 0, False
@@ -363,6 +363,8 @@ class Router:
         if shared is None:
             shared = cell.session = SessionCell()
         shared.observe(obs, log_ttft, blame, params)
+        if state.in_flight >= params.crowd:
+            self._learn_crowd(state, cell, shared, now_us)
         if session is not None:
             own = self._sessions.touch(session, cell)
             own.belief = compute_updated_belief(own.get_belief(now_us, params), outcome, failure_rate, params)
@@ -454,15 +456,32 @@ class Router:
         elif len(others) == 1:
             state.window = Window.merged(Window(), others[0])
 
+    def _learn_crowd(self, state: EndpointState, cell: CellState, shared: SessionCell, now_us: int) -> None:
+        """Many requests are in flight: lower the limit where the endpoint has become slow under them."""
+        params = self._params
+        if now_us - state.limited_us < params.crowded_us:
+            return
+        state.limited_us = now_us
+        window, least = cell.window, params.first_token_requests
+        assert window is not None
+        usual_us = window.quantile_us(0.5)
+        if usual_us is None or shared.timed < least or window.timed < least:
+            return
+        # (The median is of hours: a crowd's slow answers do not move it soon.)
+        if shared.log_sum / shared.timed > math.log(usual_us * params.crowded_ratio):
+            state.limit = max(float(params.crowd), params.crowded_decrease * state.get_load(params))
+
     def _learn_limit(self, state: EndpointState, outcome: Outcome, now_us: int) -> None:
         params = self._params
         if outcome is Outcome.SUCCESS:
             state.refusals = 0
             state.hold_until_us = 0
-            if state.limit < params.concurrency_limit:
-                state.limit = min(params.concurrency_limit, state.limit + 1.0 / state.limit)
+            if state.limit != params.concurrency_limit:
+                state.limit += 1.0 / state.limit
+                if state.limit >= max(params.concurrency_limit, params.concurrency_forget * state.in_flight):
+                    state.limit = params.concurrency_limit
         elif outcome is Outcome.RATE_LIMITED:
-            state.limit = max(params.concurrency_min, params.concurrency_decrease * min(state.limit, state.in_flight))
+            state.limit = max(params.concurrency_min, params.concurrency_decrease * state.get_load(params))
         elif outcome is Outcome.REFUSED_US:
             hold = min(params.refused_trial_max_us, params.refused_trial_us << min(state.refusals, 16))
             state.refusals += 1

@@ -107,6 +107,7 @@ class EndpointState:
         "in_flight",
         "index",
         "limit",
+        "limited_us",
         "model",
         "names",
         "refusals",
@@ -140,13 +141,20 @@ class EndpointState:
         """Share of a conversation's cached prompt that it finds again; learned, and 0 where caching saves nothing."""
         self.in_flight = 0
         self.limit = params.concurrency_limit
+        """Requests in flight it is believed to take; at the default nothing was learned, and it takes any number."""
+        self.limited_us = 0
+        """When it was last asked whether slowness should lower it."""
         self.standings: list[Standing] = []
         self.refresh_due_us = 0
         """When its standings are revisited next; 0: not scheduled."""
 
     def has_room(self, params: Params) -> bool:
         """Whether it would take one more request, as far as is known: a limit is learned by being refused."""
-        return self.limit >= params.concurrency_limit or self.in_flight < self.limit
+        return self.limit == params.concurrency_limit or self.in_flight < self.limit
+
+    def get_load(self, params: Params) -> float:
+        """What a limit is lowered from: as much as is in flight, or a lower limit that was learned."""
+        return self.in_flight if self.limit == params.concurrency_limit else min(self.limit, self.in_flight)
 
     def get_belief(self, now_us: int, params: Params) -> float:
         """Probability that it is out at ``now_us``."""
