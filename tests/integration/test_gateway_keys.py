@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from providerrank.engines.ledger_file import LedgerFile
 from providerrank.engines.ledger_memory import MemoryAccount, MemoryLedger
 from providerrank.gateway.keys import Key
+from providerrank.gateway.ports import LedgerLost
 from providerrank.gateway.settings import BuyerKey, Clocks
 from providerrank.rules.budget import Budget, Standing
 from providerrank.rules.catalog import Buyer, ModelRules, Tier
@@ -415,6 +417,79 @@ async def test_a_crash_of_ours_gives_back_what_was_held(monkeypatch: pytest.Monk
             state.in_flight = 0
         for stats in it.gateway.stats.endpoints.values():
             stats.in_flight = 0
+
+
+# ---- every API -------------------------------------------------------------------------------------------------------
+
+ASKS: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/completions", {"model": "m", "prompt": "Once upon a time [[tokens=24]]", "max_tokens": 50}),
+    ("/v1/messages", {"model": "m", "max_tokens": 50, "messages": CHAT["messages"]}),
+    ("/v1/messages", {"model": "m", "max_tokens": 50, "messages": CHAT["messages"], "stream": True}),
+    ("/v1/responses", {"model": "m", "max_output_tokens": 50, "input": "Say something. [[tokens=24]]"}),
+    ("/v1/responses", {"model": "m", "max_output_tokens": 50, "input": "Say something.", "stream": True}),
+    ("/v1/embeddings", {"model": "m", "input": ["one", "two"]}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), ASKS)
+async def test_whatever_the_api_it_is_charged_and_limited(path: str, body: dict[str, Any]) -> None:
+    async with bed(Seller("a", price=1.0), buyer_keys=(buyer(requests_per_minute=1),)) as it:
+        answer = await it.ask(body, path, auth())
+        assert answer.status == 200, answer.body
+        assert answer.headers["x-ratelimit-remaining-requests"] == "0"
+        standing = await settled(it)
+        assert standing.input_tokens > 0
+        assert (standing.output_tokens > 0) is (path != "/v1/embeddings")
+        assert standing.spent_nusd == 1_000 * (standing.input_tokens + standing.output_tokens)
+        refused = await it.ask(body, path, auth())
+        assert refused.status == 429
+        assert int(refused.headers["retry-after"]) > 0
+        error = refused.json()["error"]
+        assert error["type"] == "rate_limit_error"
+        assert error["message"].startswith("Rate limit of key 'team' reached")
+
+
+async def test_embeddings_set_nothing_aside_for_an_answer() -> None:
+    async with bed(Seller("a"), buyer_keys=(buyer(tokens_per_minute=100),)) as it:
+        assert (await it.ask({"model": "m", "input": ["one", "two"]}, "/v1/embeddings", auth())).status == 200
+
+
+# ---- other settings --------------------------------------------------------------------------------------------------
+
+
+async def test_accounts_outlast_a_reload_and_limits_follow_it() -> None:
+    async with bed(Seller("a"), buyer_keys=(buyer(requests_per_minute=2), buyer("old"))) as it:
+        settings = it.gateway.settings
+        assert (await it.ask(CHAT, headers=auth())).status == 200
+        spent = read(it).spent_nusd
+        async with it.wire() as wire:
+            it.sims["a"].script([Play(Fault.SLOW_FIRST_TOKEN, seconds=0.2)])
+            wire.send(post(CHAT, headers=auth()))
+            await until(lambda: it.gateway._exchanges)
+            # The secret is renewed, the limit raised, one key goes and one comes.
+            renewed = replace(buyer(requests_per_minute=3), secret="sk-renewed")
+            it.gateway.reconfigure(replace(settings, buyer_keys=(renewed, buyer("new"))))
+            assert (await wire.answer()).status == 200
+        await settled(it)
+        assert read(it).spent_nusd > spent > 0
+        assert read(it).minute_requests == 2
+        for name, status in (("team", 401), ("old", 401), ("new", 200), ("renewed", 200), ("renewed", 429)):
+            assert (await it.ask(CHAT, headers=auth(name))).status == status
+        assert it.gateway.stats.key_requests["team", "2xx"] == 3
+
+
+async def test_a_reload_without_its_ledger_changes_nothing(tmp_path: Path) -> None:
+    ledger = LedgerFile(tmp_path / "x.budgets")
+    async with bed(Seller("a"), keys=("sk-free",), ledger=ledger) as it:
+        ledger.close()
+        settings = it.gateway.settings
+        with pytest.raises(LedgerLost):
+            it.gateway.reconfigure(replace(settings, keys=(), buyer_keys=(buyer(),)))
+        it.gateway.ledger = None
+        with pytest.raises(LedgerLost, match="need a ledger"):
+            it.gateway.reconfigure(replace(settings, keys=(), buyer_keys=(buyer(),)))
+        assert it.gateway.settings is settings
+        assert (await it.ask(CHAT, headers=auth("free"))).status == 200
 
 
 # ---- the ledger ------------------------------------------------------------------------------------------------------

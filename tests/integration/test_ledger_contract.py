@@ -17,6 +17,7 @@ import pytest
 from providerrank.engines import ledger_file
 from providerrank.engines.errors import LedgerUnavailableError
 from providerrank.engines.ledger_file import COPY_BYTES, HEADER_BYTES, RECORD_BYTES, LedgerFile
+from providerrank.engines.ledger_lazy import LazyLedger
 from providerrank.engines.ledger_memory import MemoryLedger
 from providerrank.gateway.ports import Account, Ledger, LedgerLost
 from providerrank.rules.budget import DAY_US, WORKERS, Budget, Hold, Limit, Refusal
@@ -33,9 +34,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "x.budgets"
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=["memory", "file", "lazy"])
 def ledger(request: pytest.FixtureRequest, path: Path) -> Iterator[Ledger]:
-    one: Ledger = MemoryLedger() if request.param == "memory" else LedgerFile(path)
+    make: dict[str, Callable[[], Ledger]] = {
+        "memory": MemoryLedger,
+        "file": lambda: LedgerFile(path),
+        "lazy": lambda: LazyLedger(lambda: LedgerFile(path)),
+    }
+    one = make[request.param]()
     yield one
     one.close()
 
@@ -348,6 +354,20 @@ def test_a_backup_put_back_in_place_counts(path: Path, opened: Callable[[], Ledg
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(LedgerUnavailableError, match=r"where the budgets of \[\[keys\]\] are kept, cannot be used"):
         LedgerFile(tmp_path / "nowhere" / "x.budgets")
+
+
+def test_a_lazy_ledger_opens_when_it_is_asked_and_tries_again(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    ledger = LazyLedger(lambda: LedgerFile(folder / "x.budgets"))
+    ledger.close()
+    with pytest.raises(LedgerLost):
+        ledger.open("a")
+    folder.mkdir()
+    hold(ledger.open("a"), cost=10)
+    assert ledger.open("a").read(NOW).spent_nusd == 10
+    ledger.close()
+    assert ledger.open("a").read(NOW).spent_nusd == 10, "closed, it opens again"
+    ledger.close()
 
 
 def test_a_file_that_fails_in_use_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,13 +127,18 @@ def build_buyer_keys(loaded: Loaded) -> tuple[BuyerKey, ...]:
     )
 
 
-def open_ledger(loaded: Loaded) -> Ledger | None:
-    """Open where what keys with names use is kept; None where there are none. To be done by each process for itself.
+def build_ledger(loaded: Loaded) -> Ledger:
+    """Build what keeps the accounts of keys with names; it opens its file when there is such a key."""
+    from providerrank.engines.ledger_lazy import LazyLedger
+
+    return LazyLedger(lambda: open_ledger(loaded))
+
+
+def open_ledger(loaded: Loaded) -> Ledger:
+    """Open where what keys with names use is kept.
 
     Raises ``engines.errors.LedgerUnavailableError``: without it limits would be forgotten, so nothing is to start.
     """
-    if not loaded.config.keys:
-        return None
     from providerrank.engines.errors import LedgerUnavailableError
     from providerrank.engines.ledger_file import LedgerFile
 

@@ -41,7 +41,7 @@ class CannotListen(CommandFailed):
 class Service:
     """One running gateway, to be looked into; made by ``opened``."""
 
-    def __init__(self, loaded: Loaded, catalog: Catalog, router: Router, ledger: Ledger | None) -> None:
+    def __init__(self, loaded: Loaded, catalog: Catalog, router: Router, ledger: Ledger) -> None:
         self.loaded = loaded
         self.catalog = catalog
         self.router = router
@@ -107,9 +107,8 @@ async def opened(loaded: Loaded) -> AsyncIterator[Service]:
     Raises ``CannotListen``, or ``engines.errors.StoreError`` for a store the configuration names or a ledger it needs.
     """
     store = await compose.open_windows(loaded)
-    ledger: Ledger | None = None
+    ledger = compose.build_ledger(loaded)
     try:
-        ledger = compose.open_ledger(loaded)
         catalog = compose.build_catalog(loaded.config)
         router = Router(catalog, random.Random(), windows=await store.load(), looks=compose.build_looks(loaded.config))
         service = Service(loaded, catalog, router, ledger)
@@ -130,8 +129,7 @@ async def opened(loaded: Loaded) -> AsyncIterator[Service]:
             await service.drain()
     finally:
         await store.close()
-        if ledger is not None:
-            ledger.close()
+        ledger.close()
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from providerrank.gateway.ports import LedgerLost
+
 
 class StoreError(Exception):
     """A store could not be opened, read or written; the message is one sentence for the operator."""
@@ -29,7 +31,7 @@ class StoreUnavailableError(StoreError):
         self.reason = reason
 
 
-class LedgerUnavailableError(StoreError):
+class LedgerUnavailableError(StoreError, LedgerLost):
     """The file that budgets are kept in cannot be made or opened; limits are not to be forgotten, so nothing starts."""
 
     def __init__(self, place: str, reason: str) -> None:

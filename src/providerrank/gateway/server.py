@@ -24,7 +24,7 @@ from providerrank.gateway.exchange import Exchange
 from providerrank.gateway.keys import Header, Key, KeyRefused, Keyring, get_presented
 from providerrank.gateway.listening import Listening
 from providerrank.gateway.outbox import Outbox
-from providerrank.gateway.ports import Ledger
+from providerrank.gateway.ports import Ledger, LedgerLost
 from providerrank.gateway.ring import Ring
 from providerrank.gateway.settings import Clocks, GatewaySettings, Limits
 from providerrank.gateway.stats import Stats
@@ -249,7 +249,8 @@ class Gateway:
         """Accept the keys of these settings and no others. Raises ``LedgerLost``."""
         keyring = None
         if settings.buyer_keys:
-            assert self.ledger is not None, "keys with names need a ledger"
+            if self.ledger is None:
+                raise LedgerLost("keys with names need a ledger, and this gateway has none")
             keyring = Keyring(settings.buyer_keys, self.ledger, self.stats)
         self.keyring = keyring
         self._unnamed = frozenset(key.encode() for key in settings.keys)
@@ -364,14 +365,13 @@ class Gateway:
             client.send_simple(200, b'{"status":"ok"}')
             return
         refusal = self._refuse(client, request)
-        key = None if self.keyring is None else self.keyring.find(request.headers, self._unnamed)
-        models = [name for name in self.router.models() if key is None or key.may_use(name)]
         if refusal is None and path == b"/v1/models" and request.method == b"GET":
-            client.send_simple(200, _list_models(models))
+            client.send_simple(200, _list_models(self._get_models(request)))
             self.stats.count_request("models", 200)
             return
         if refusal is None and path.startswith(b"/v1/models/") and request.method == b"GET":
             name = unquote(path.removeprefix(b"/v1/models/").decode("latin-1"))
+            models = self._get_models(request)
             if self.router.resolve(name) in models:
                 client.send_simple(200, _encoder.encode(_describe_model(name)))
                 self.stats.count_request("models", 200)
@@ -392,6 +392,12 @@ class Gateway:
         if self._watchers:
             self._tell_refused(request_id, api or "other", refusal[0], refusal[2], is_kept=False)
         self._reply_error(client, request_id, api or "other", *refusal, headers=headers)
+
+    def _get_models(self, request: Request) -> list[str]:
+        """The models its caller may ask for."""
+        key = None if self.keyring is None else self.keyring.find(request.headers, self._unnamed)
+        models = self.router.models()
+        return models if key is None else [name for name in models if key.may_use(name)]
 
     def _refuse(self, client: ClientConnection, request: Request) -> tuple[int, str, str] | None:
         """Why this caller is not served; None: it is. Never says what a right key would look like."""

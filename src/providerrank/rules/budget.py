@@ -188,7 +188,7 @@ def compute_dearest(prices: Iterable[Price]) -> Price:
     """The highest input and the highest output price, which need not be one endpoint's; free where there is none."""
     input_nusd = output_nusd = 0
     for price in prices:
-        input_nusd = max(input_nusd, price.input_nusd)
+        input_nusd = max(input_nusd, price.input_nusd, price.cached_input_nusd or 0)
         output_nusd = max(output_nusd, price.output_nusd)
     return Price(input_nusd, output_nusd)
 

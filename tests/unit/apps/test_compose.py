@@ -210,11 +210,11 @@ def test_keys_with_names() -> None:
 
 def test_a_ledger_lies_beside_the_store_where_there_are_keys_with_names(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    assert compose.open_ledger(config.parse(TEXT, path, {"CLIENT": "c", "UPSTREAM": "u"})) is None
     loaded = load_keys(path)
-    assert not compose.has_ledger(loaded)
-    ledger = compose.open_ledger(loaded)
-    assert ledger is not None
+    ledger = compose.build_ledger(loaded)
+    ledger.close()
+    assert not compose.has_ledger(loaded), "nobody has asked for an account"
+    ledger.open("team")
     ledger.close()
     assert (tmp_path / "mine.budgets").exists()
     assert compose.has_ledger(loaded)

@@ -133,7 +133,6 @@ def path(tmp_path: Path) -> Path:
 
 def use(path: Path, cost_nusd: int) -> None:
     ledger = compose.open_ledger(config.load(path))
-    assert ledger is not None
     account = ledger.open("team")
     now_us = time.time_ns() // 1_000
     hold = account.reserve(Budget(), now_us, 10, cost_nusd)

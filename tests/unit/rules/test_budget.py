@@ -329,9 +329,17 @@ def test_cost_is_exact_and_rounded_up() -> None:
     assert compute_cost_nusd(Price(10**10 + 1, 0), 10**6 + 1, 0) == 10**10 + 1 + 10_001
 
 
+def test_cached_tokens_cost_their_own_price() -> None:
+    price = Price.from_usd(1.0, 2.0, 0.25)
+    assert compute_cost_nusd(price, 100, 10, 40) == 60_000 + 10_000 + 20_000
+    assert compute_cost_nusd(price, 100, 0, 500) == 25_000, "never more of them than there are"
+    assert compute_cost_nusd(Price.from_usd(1.0, 2.0), 100, 0, 40) == 100_000
+
+
 def test_the_dearest_has_both_sides_highest() -> None:
     assert compute_dearest([Price(1, 9), Price(5, 2, 1)]) == Price(5, 9)
     assert compute_dearest([]) == Price(0, 0)
+    assert compute_dearest([Price(1, 1, 4)]) == Price(4, 1), "whatever that price list means by it"
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def read_usage(loaded: Loaded) -> UsageView:
     from providerrank.gateway.stats import KeyStats
 
     now_us = time.time_ns() // 1_000
-    ledger = (compose.open_ledger(loaded) if compose.has_ledger(loaded) else None) or MemoryLedger()
+    ledger = compose.open_ledger(loaded) if compose.has_ledger(loaded) else MemoryLedger()
     try:
         readings = [
             KeyReading(key, ledger.open(key.name).read(now_us), KeyStats()) for key in compose.build_buyer_keys(loaded)
