@@ -67,6 +67,9 @@ class MarketParams:
     usefulness_weight: float = 0.3
     samples_min: int = 30
     """Verified samples of a cell before it counts: a 95 % quantile of fewer is a guess."""
+    records_min: int = 20
+    """Records of its own that a miner must have of a cell: with fewer its claimed failure rate says little, and bets
+    against it find little, so they must not earn."""
     baseline_loss_min: float = 1e-3
     """Nobody is asked to beat a baseline that is all but right: loss below this is noise of the clock."""
 

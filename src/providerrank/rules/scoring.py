@@ -84,9 +84,9 @@ def compute_accuracy(
     return min(1.0, max(0.0, 1.0 - compute_loss(forecast, samples) / least))
 
 
-def is_counted(samples: Sequence[Sample], params: MarketParams = MARKET) -> bool:
-    """Whether a cell has enough verified samples."""
-    return len(samples) >= params.samples_min
+def is_counted(samples: int, records: int, params: MarketParams = MARKET) -> bool:
+    """Whether a cell counts: enough verified samples of the validator's, and enough records of the miner's."""
+    return samples >= params.samples_min and records >= params.records_min
 
 
 def compute_loss(forecast: Forecast, samples: Sequence[Sample]) -> float:

@@ -118,10 +118,9 @@ def test_accuracy_is_bounded_and_beats_only_the_baseline() -> None:
     assert scoring.compute_accuracy(BASELINE, sure, samples) == 0.0, "however small the baseline's own loss"
 
 
-def test_thirty_samples_make_a_cell_count() -> None:
-    samples = [Sample(Outcome.SUCCESS, 1, 2)] * 30
-    assert scoring.is_counted(samples)
-    assert not scoring.is_counted(samples[1:])
+@pytest.mark.parametrize(("samples", "records", "counted"), [(30, 20, True), (29, 99, False), (99, 19, False)])
+def test_thirty_samples_and_twenty_records_make_a_cell_count(samples: int, records: int, *, counted: bool) -> None:
+    assert scoring.is_counted(samples, records) is counted
 
 
 def test_the_baseline_says_again_what_was() -> None:
