@@ -109,13 +109,14 @@ class Keyring:
 class Key:
     """One key with a name."""
 
-    __slots__ = ("_account", "_has_headers", "_now_us", "settings", "stats")
+    __slots__ = ("_account", "_has_headers", "_now_us", "_told_us", "settings", "stats")
 
     def __init__(self, settings: BuyerKey, account: Account, stats: KeyStats, now_us: Callable[[], int]) -> None:
         self.settings = settings
         self.stats = stats
         self._account = account
         self._now_us = now_us
+        self._told_us = 0
         budget = settings.budget
         self._has_headers = budget.requests_per_minute is not None or budget.tokens_per_minute is not None
 
@@ -164,7 +165,7 @@ class Key:
             result = self._account.reserve(settings.budget, now_us, tokens, cost_nusd)
         except LedgerLost as error:
             # A limit that cannot be held is not waived.
-            log.warning("budget unknown: key=%s %s", settings.name, error)
+            self._tell("budget unknown", error, now_us)
             raise KeyRefused(503, "the budget of this key cannot be read just now", "budget_unavailable") from None
         if type(result) is Hold:
             headers: tuple[Header, ...] = ()
@@ -176,10 +177,17 @@ class Key:
 
     def settle(self, claim: Claim) -> None:
         """Charge what a request used in place of what was set aside for it."""
+        now_us = self._now_us()
         try:
-            self._account.settle(claim.hold, self._now_us(), claim.input_tokens, claim.output_tokens, claim.cost_nusd)
+            self._account.settle(claim.hold, now_us, claim.input_tokens, claim.output_tokens, claim.cost_nusd)
         except LedgerLost as error:
-            log.warning("not settled, stays charged in full: key=%s %s", self.settings.name, error)
+            self._tell("not settled, stays charged in full", error, now_us)
+
+    def _tell(self, what: str, error: LedgerLost, now_us: int) -> None:
+        """Say it once a minute, not at each request."""
+        if abs(now_us - self._told_us) >= MINUTE_US:
+            self._told_us = now_us
+            log.warning("%s: key=%s %s", what, self.settings.name, error)
 
     def read(self) -> Standing:
         """How the key stands now. Raises ``LedgerLost``."""
