@@ -75,6 +75,22 @@ def measure(miner: Miner, providers: int, bundles: int, residuals: list[list[flo
     return trips[Decision.TRIP], replays / trips.total()
 
 
+def measure_carried(providers: int, worlds: int, epochs: int, residuals: list[list[float]]) -> str:
+    """Honest hotkeys over many epochs, wealth carried from one to the next and forgotten by a trip."""
+    trips = 0
+    for i in range(worlds):
+        world, carried = World(70_000 + i, providers, residuals=residuals), None
+        for _ in range(epochs):
+            decision, test = world.judge(Miner(vantage=0.7, records=60), carried)
+            carried = test.get_carried()
+            if decision is Decision.TRIP:
+                trips, carried = trips + 1, None
+    return (
+        f"Wealth carried: {worlds} honest hotkeys (30 % nearer, {providers} providers) over {epochs} epochs each: "
+        f"{trips} of {worlds * epochs} bundles tripped."
+    )
+
+
 def format_rate(trips: int, bundles: int) -> str:
     """A rate with its 95 % interval's upper end where nothing, or little, was seen (Wilson)."""
     rate, z = trips / bundles, 1.96
@@ -110,10 +126,14 @@ def main() -> None:
         lines.append(f"| {name} | {providers} | {count} | {format_rate(trips, count)} | {replays:.0f} |")
         print(lines[-1], flush=True)
     leaves = compute_openings()
+    carried = [measure_carried(n, round(80 * options.share), 40, residuals) for n in (3, 8)]
+    print(*carried, sep="\n")
     lines += [
         "",
         f"Honest bundles altogether: {honest_trips} of {honest_bundles} tripped "
         f"(rate and 95 % interval: {format_rate(honest_trips, honest_bundles)}).".replace(" | ", ", "),
+        "",
+        *carried,
         "",
         f"Integrity, exact: {leaves} leaves opened catch 5 % of leaves that cannot be opened truly with chance "
         f"{1 - 0.95**leaves:.3f}; a stale replay (another epoch's prompt) is such a leaf, and a wholly stale "

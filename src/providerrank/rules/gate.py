@@ -11,7 +11,7 @@ split over the tests. By Ville's inequality that holds whenever one stops, for i
 that it holds on endpoints that are noisy, bursty and change while one looks is measured, in ``bench/gate.py``
 (figures in ``bench/RESULTS-gate.md``): 0 of 13,000 honest bundles tripped, at -30, 0 and +30 % of the validator's
 time to first token and with one to twenty providers, so fewer than 1 in 3,000 with 95 % confidence; with wealth carried
-over 40 epochs each, 1 of 4,800. An honest bundle takes 42 to 56 replays.
+over 40 epochs each, 1 of 6,400. An honest bundle takes 42 to 56 replays.
 
 What it catches within 100 replays is measured there too, in bundles over twenty providers (over eight): 2x
 understatement of latency 1.00 (0.97) after 27 (35) replays on average, 10 points of hidden failures 0.98 (0.97) after
