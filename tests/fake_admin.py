@@ -96,6 +96,13 @@ class FakeStats:
     ttft_buckets: dict[str, list[int]] = field(default_factory=dict)
     ttft_sum_us: dict[str, int] = field(default_factory=dict)
     requests: dict[tuple[str, str], int] = field(default_factory=dict)
+    duration_bounds_s: tuple[float, ...] = (0.5, 5.0)
+    duration_buckets: dict[str, list[int]] = field(default_factory=dict)
+    duration_sum_us: dict[str, int] = field(default_factory=dict)
+    first_buckets: dict[str, list[int]] = field(default_factory=dict)
+    first_sum_us: dict[str, int] = field(default_factory=dict)
+    fallback_reasons: dict[str, int] = field(default_factory=dict)
+    reloads: dict[str, int] = field(default_factory=dict)
     fallbacks: int = 0
     hedges: int = 0
     hedges_won: int = 0
@@ -194,6 +201,12 @@ def make_stats() -> FakeStats:
         ttft_buckets={"fireworks/llama-3.3-70b": [0, 1000, 0, 200, 0]},
         ttft_sum_us={"fireworks/llama-3.3-70b": 530_000_000},
         requests={("chat", "2xx"): 1207, ("chat", "4xx"): 2, ("models", "2xx"): 1, ("chat", "5xx"): 1},
+        duration_buckets={LLAMA: [900, 300, 7]},
+        duration_sum_us={LLAMA: 1_500_000_000},
+        first_buckets={LLAMA: [0, 1000, 0, 200, 0]},
+        first_sum_us={LLAMA: 560_000_000},
+        fallback_reasons={"rate_limited": 41, "server_error": 3},
+        reloads={"ok": 2, "refused": 1},
         fallbacks=44,
         continuations=2,
         client_cancels=5,

@@ -159,8 +159,8 @@ class Exchange:
 
     def _tell_more(self, finished: Finished) -> None:
         """What is not said already by one attempt that answered."""
-        finished.began_us = self._machine.began_us
-        finished.ended_us = self.gateway.now_us()
+        finished.ended_us = now = self.gateway.now_us()
+        finished.began_us = self._machine.began_us or now
         finished.log = get_kept_log(self.attempts)
         finished.attempts = len(self.attempts)
         finished.code = self.code

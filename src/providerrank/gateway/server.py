@@ -103,10 +103,9 @@ class Gateway:
         self.ring: Ring | None = None
         """The latest requests, to be explained."""
         self._watchers: tuple[Callable[[Finished], object], ...] = ()
-        """Told of each request that is over; and all of them at once, None where there is none."""
+        """Told of each request that is over."""
         self.sampler: Sampler | None = None
         """Which requests are traced; None: none are, and what a caller says of its trace is passed on."""
-        self._tell: Callable[[Finished], object] | None = None
         if settings.explain:
             self.ring = Ring(settings.explain)
             self.watch(self.ring.keep)
@@ -239,11 +238,6 @@ class Gateway:
     def watch(self, watcher: Callable[[Finished], object]) -> None:
         """Have ``watcher`` told of each request that is over, in the loop: it is to be quick, and to change nothing."""
         self._watchers = (*self._watchers, watcher)
-        self._tell = watcher if len(self._watchers) == 1 else self._tell_all
-
-    def _tell_all(self, finished: Finished) -> None:
-        for watcher in self._watchers:
-            watcher(finished)
 
     def _take_keys(self, settings: GatewaySettings) -> None:
         """Accept the keys of these settings and no others. Raises ``LedgerLost``."""
@@ -528,8 +522,10 @@ class Gateway:
         self._exchanges.discard(exchange)
         if exchange.claim is not None:
             exchange.claim.settle()
-        if self._tell is not None:
-            self._tell(exchange.tell())
+        finished = exchange.tell()
+        self.stats.count_end(finished)
+        for watcher in self._watchers:
+            watcher(finished)
         attempts = exchange.attempts
         if len(attempts) > 1 and (attempts[0].fault is not None or sum(not one.hedge for one in attempts) > 1):
             self.stats.fallbacks += 1

@@ -9,11 +9,16 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from providerrank.rules.attempts import Attempt
+from providerrank.rules.finished import Finished
 from providerrank.rules.observation import Outcome
 
 TTFT_BOUNDS_S = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
 """Dense around the latency target of 0.3 s, sparse where only "too slow" matters."""
 
+DURATION_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
+"""Of whole requests: from the shortest answer to the usual total deadline."""
+
+_DURATIONS_US = tuple(int(b * 1_000_000) for b in DURATION_BOUNDS_S)
 _BOUNDS_US = tuple(int(b * 1_000_000) for b in TTFT_BOUNDS_S)
 _OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 _STATUS_CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
@@ -56,6 +61,26 @@ class EndpointStats:
             ttft = attempt.first_content_us - attempt.started_us
             self.ttft_buckets[bisect_left(_BOUNDS_US, ttft)] += 1
             self.ttft_sum_us += ttft
+
+
+class ModelStats:
+    """Requests of one model, from their beginning to their end, whatever was tried on the way."""
+
+    __slots__ = ("buckets", "sum_us", "ttft_buckets", "ttft_sum_us")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(_DURATIONS_US) + 1)
+        self.sum_us = 0
+        self.ttft_buckets = [0] * (len(_BOUNDS_US) + 1)
+        self.ttft_sum_us = 0
+
+    def count_end(self, total_us: int, ttft_us: int | None) -> None:
+        """A request is over; ``ttft_us`` None: its client was sent no content."""
+        self.buckets[bisect_left(_DURATIONS_US, total_us)] += 1
+        self.sum_us += total_us
+        if ttft_us is not None:
+            self.ttft_buckets[bisect_left(_BOUNDS_US, ttft_us)] += 1
+            self.ttft_sum_us += ttft_us
 
 
 class KeyStats:
@@ -101,6 +126,12 @@ class Stats:
         self.connections = 0
         self.pending = 0
         self.keys: dict[str, KeyStats] = {}
+        self.duration_bounds_s = DURATION_BOUNDS_S
+        self.models: dict[str, ModelStats] = {}
+        self.fallback_reasons: dict[str, int] = {}
+        """Attempts that failed and were followed by another, by fault."""
+        self.reloads: dict[str, int] = {}
+        """Of the configuration, by result: ``ok`` or ``refused``."""
         self._requests: dict[tuple[str, int], int] = {}
 
     def add(self, endpoint_id: str) -> EndpointStats:
@@ -110,6 +141,25 @@ class Stats:
     def add_key(self, name: str) -> KeyStats:
         """A key to count for; one that was there before keeps its counts."""
         return self.keys.setdefault(name, KeyStats())
+
+    def count_end(self, finished: Finished) -> None:
+        """One request that could be routed is over."""
+        log = finished.log
+        model = log[0].model if log else finished.lanes[-1].model
+        of_model = self.models.get(model)
+        if of_model is None:
+            of_model = self.models[model] = ModelStats()
+        if not finished.began_us:
+            # The usual case: one attempt, which answered.
+            attempt = log[0]
+            started, first = attempt.started_us, attempt.first_content_us
+            of_model.count_end((attempt.ended_us or started) - started, None if first is None else first - started)
+            return
+        of_model.count_end(finished.total_us, finished.ttft_us)
+        for attempt in log[:-1]:
+            if attempt.fault is not None:
+                reason = attempt.fault.name.lower()
+                self.fallback_reasons[reason] = self.fallback_reasons.get(reason, 0) + 1
 
     def count_request(self, api: str, status: int) -> None:
         """One request was answered with ``status``."""
@@ -145,6 +195,26 @@ class Stats:
     def ttft_sum_us(self) -> dict[str, int]:
         """Sum of their TTFTs, by endpoint."""
         return {name: endpoint.ttft_sum_us for name, endpoint in self.endpoints.items()}
+
+    @property
+    def duration_buckets(self) -> dict[str, list[int]]:
+        """Requests, by model and bucket of how long they took, not cumulative."""
+        return {name: list(model.buckets) for name, model in self.models.items()}
+
+    @property
+    def duration_sum_us(self) -> dict[str, int]:
+        """Sum of how long they took, by model."""
+        return {name: model.sum_us for name, model in self.models.items()}
+
+    @property
+    def first_buckets(self) -> dict[str, list[int]]:
+        """Requests whose client was sent content, by model and bucket of TTFT, not cumulative."""
+        return {name: list(model.ttft_buckets) for name, model in self.models.items()}
+
+    @property
+    def first_sum_us(self) -> dict[str, int]:
+        """Sum of their TTFTs, by model."""
+        return {name: model.ttft_sum_us for name, model in self.models.items()}
 
     @property
     def input_tokens(self) -> dict[str, int]:

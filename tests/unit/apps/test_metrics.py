@@ -41,6 +41,15 @@ def test_every_counter_arrives() -> None:
     assert get("build_info", version="1.2.3") == 1
     assert get("requests_total", api="chat", status="2xx") == 1207
     assert get("fallbacks_total") == 44
+    assert get("fallback_reasons_total", reason="rate_limited") == 41
+    assert get("request_duration_seconds_count", model=LLAMA) == 1207
+    assert get("request_duration_seconds_sum", model=LLAMA) == 1500
+    assert get("request_duration_seconds_bucket", model=LLAMA, le="5.0") == 1200
+    assert get("request_ttft_seconds_bucket", model=LLAMA, le="0.3") == 1000
+    assert get("request_ttft_seconds_sum", model=LLAMA) == 560
+    assert get("config_reloads_total", result="refused") == 1
+    assert get("endpoint_state", **FIREWORKS, state="ok") == 1
+    assert get("endpoint_state", endpoint="fallen/llama-3.3-70b", model=LLAMA, state="out") == 1
     assert get("continuations_total") == 2
     assert get("client_cancels_total") == 5
     assert get("client_connections") == 32
@@ -63,7 +72,9 @@ def test_every_counter_arrives() -> None:
 def test_the_histogram_is_cumulative_and_whole() -> None:
     samples = read(World(stats=make_stats()))
     buckets = {
-        dict(labels)["le"]: value for (name, labels), value in samples.items() if name.endswith("ttft_seconds_bucket")
+        dict(labels)["le"]: value
+        for (name, labels), value in samples.items()
+        if name == "providerrank_ttft_seconds_bucket"
     }
     assert buckets == {"0.1": 0, "0.3": 1000, "1.0": 1000, "3.0": 1200, "+Inf": 1200}
     labels = frozenset(FIREWORKS.items())

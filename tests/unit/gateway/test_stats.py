@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from providerrank.gateway.stats import TTFT_BOUNDS_S, Stats
+from providerrank.rules.ask import Ask
 from providerrank.rules.attempts import Attempt, Fault
+from providerrank.rules.finished import Finished
 from providerrank.rules.observation import Outcome
+from providerrank.rules.sight import Lane
 from tests.playbook import MS, endpoint
 
 
@@ -54,3 +57,36 @@ def test_what_a_scrape_holds_does_not_change_under_it() -> None:
     counters.count_end(Attempt(endpoint("a"), "m", 0, first_content_us=1), Outcome.SUCCESS, 0)
     assert sum(before["a/m"]) == 0
     assert stats.last_failures == {}
+
+
+def test_requests_are_counted_by_the_model_that_was_tried_first() -> None:
+    stats = Stats()
+    usual = Attempt(endpoint("a"), "m", 1_000, first_content_us=101 * MS, ended_us=201 * MS)
+    stats.count_end(Finished(b"r", "chat", Ask("default"), False, 200, (usual,)))
+    failed = Attempt(endpoint("a"), "m", 1_000, ended_us=301 * MS, fault=Fault.RATE_LIMITED)
+    other = Attempt(endpoint("b", "n"), "n", 301 * MS, first_content_us=401 * MS, ended_us=601 * MS)
+    stats.count_end(
+        Finished(b"r", "chat", Ask("m"), True, 200, (failed, other), began_us=1_000, ended_us=1_000 + 600 * MS)
+    )
+    assert stats.duration_sum_us == {"m": 800 * MS}
+    assert sum(stats.duration_buckets["m"]) == 2
+    assert stats.duration_buckets["m"][stats.duration_bounds_s.index(0.25)] == 1
+    assert stats.duration_buckets["m"][stats.duration_bounds_s.index(1.0)] == 1
+    assert stats.first_sum_us == {"m": 500 * MS}
+    assert sum(stats.first_buckets["m"]) == 2
+    assert stats.fallback_reasons == {"rate_limited": 1}
+
+
+def test_a_request_that_failed_has_no_first_content_and_its_last_failure_is_no_fallback() -> None:
+    stats = Stats()
+    log = tuple(Attempt(endpoint(name), "m", 1, ended_us=2, fault=Fault.SERVER_ERROR) for name in "ab")
+    stats.count_end(Finished(b"r", "chat", Ask("m"), False, 502, log, began_us=1, ended_us=400 * 1_000_000))
+    assert sum(stats.first_buckets["m"]) == 0
+    assert stats.duration_buckets["m"][-1] == 1
+    assert stats.fallback_reasons == {"server_error": 1}
+
+
+def test_a_request_that_nobody_could_be_tried_for_counts_for_its_model() -> None:
+    stats = Stats()
+    stats.count_end(Finished(b"r", "chat", Ask("alias"), False, 503, (), (Lane("m"),), began_us=1, ended_us=2))
+    assert stats.duration_sum_us == {"m": 1}

@@ -64,6 +64,34 @@ class StatsSource(Protocol):
         """Requests answered, by (API, status class): ("chat", "2xx"); from closed sets."""
 
     @property
+    def duration_bounds_s(self) -> Sequence[float]:
+        """Upper bounds of the buckets of requests' durations, as ``ttft_bounds_s``."""
+
+    @property
+    def duration_buckets(self) -> Mapping[str, Sequence[int]]:
+        """Requests that could be routed, by model, as ``ttft_buckets``."""
+
+    @property
+    def duration_sum_us(self) -> Mapping[str, int]:
+        """Sum of how long they took in microseconds, by model."""
+
+    @property
+    def first_buckets(self) -> Mapping[str, Sequence[int]]:
+        """Requests whose client was sent content, by model, in buckets of ``ttft_bounds_s``."""
+
+    @property
+    def first_sum_us(self) -> Mapping[str, int]:
+        """Sum of the times until then in microseconds, by model."""
+
+    @property
+    def fallback_reasons(self) -> Mapping[str, int]:
+        """Attempts that failed and were followed by another, by fault: names of ``Fault`` in lower case."""
+
+    @property
+    def reloads(self) -> Mapping[str, int]:
+        """Times the configuration was read anew, by result: ``ok`` or ``refused``."""
+
+    @property
     def fallbacks(self) -> int:
         """Requests that needed a second endpoint or more."""
 
@@ -133,6 +161,8 @@ class EndpointHealth:
     outage_belief: float
     usable: bool
     """Not cooling, not believed out, not excluded."""
+    state: str = "ok"
+    """As in rankings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +178,13 @@ class Snapshot:
     ttft_buckets: Mapping[str, Sequence[int]]
     ttft_sum_us: Mapping[str, int]
     requests: Mapping[tuple[str, str], int]
+    duration_bounds_s: Sequence[float]
+    duration_buckets: Mapping[str, Sequence[int]]
+    duration_sum_us: Mapping[str, int]
+    first_buckets: Mapping[str, Sequence[int]]
+    first_sum_us: Mapping[str, int]
+    fallback_reasons: Mapping[str, int]
+    reloads: Mapping[str, int]
     fallbacks: int
     hedges: int
     hedges_won: int
@@ -177,6 +214,13 @@ def get_snapshot(
         ttft_buckets={endpoint: tuple(counts) for endpoint, counts in stats.ttft_buckets.items()},
         ttft_sum_us=dict(stats.ttft_sum_us),
         requests=dict(stats.requests),
+        duration_bounds_s=tuple(stats.duration_bounds_s),
+        duration_buckets={model: tuple(counts) for model, counts in stats.duration_buckets.items()},
+        duration_sum_us=dict(stats.duration_sum_us),
+        first_buckets={model: tuple(counts) for model, counts in stats.first_buckets.items()},
+        first_sum_us=dict(stats.first_sum_us),
+        fallback_reasons=dict(stats.fallback_reasons),
+        reloads=dict(stats.reloads),
         fallbacks=stats.fallbacks,
         hedges=stats.hedges,
         hedges_won=stats.hedges_won,
@@ -215,6 +259,7 @@ class _SnapshotCollector(Collector):
         yield from self._collect_keys()
         yield from self._collect_attempts()
         yield from self._collect_states()
+        yield self._collect_circuits()
 
     def _collect_requests(self) -> Iterator[Metric]:
         now = self._snapshot
@@ -223,6 +268,32 @@ class _SnapshotCollector(Collector):
             "requests", "Requests answered, by API and class of HTTP status.", ("api", "status"), now.requests.items()
         )
         yield _counter("fallbacks", "Requests that needed more than one endpoint.", (), [((), now.fallbacks)])
+        yield _counter(
+            "fallback_reasons",
+            "Attempts that failed and were followed by another, by what was wrong.",
+            ("reason",),
+            [((reason,), count) for reason, count in now.fallback_reasons.items()],
+        )
+        yield _histogram(
+            "request_duration_seconds",
+            "Requests, from their beginning to their end, by model.",
+            ("model",),
+            now.duration_bounds_s,
+            [((model,), counts, now.duration_sum_us.get(model, 0)) for model, counts in now.duration_buckets.items()],
+        )
+        yield _histogram(
+            "request_ttft_seconds",
+            "Requests, from their beginning to the first content sent to the client, by model.",
+            ("model",),
+            now.ttft_bounds_s,
+            [((model,), counts, now.first_sum_us.get(model, 0)) for model, counts in now.first_buckets.items()],
+        )
+        yield _counter(
+            "config_reloads",
+            "Times the configuration was read anew, by result.",
+            ("result",),
+            [((result,), count) for result, count in now.reloads.items()],
+        )
         yield _counter("hedges", "Second attempts begun beside a slow one.", (), [((), now.hedges)])
         yield _counter("hedges_won", "Second attempts that had content first.", (), [((), now.hedges_won)])
         yield _counter(
@@ -289,17 +360,16 @@ class _SnapshotCollector(Collector):
 
     def _collect_ttft(self) -> Metric:
         now = self._snapshot
-        family = HistogramMetricFamily(
-            "providerrank_ttft_seconds", "Time to the first content of an attempt that brought any.", labels=BY_ENDPOINT
+        return _histogram(
+            "ttft_seconds",
+            "Time to the first content of an attempt that brought any.",
+            BY_ENDPOINT,
+            now.ttft_bounds_s,
+            [
+                (self._labels(endpoint), counts, now.ttft_sum_us.get(endpoint, 0))
+                for endpoint, counts in now.ttft_buckets.items()
+            ],
         )
-        bounds = [*(repr(bound) for bound in now.ttft_bounds_s), "+Inf"]
-        for endpoint, counts in now.ttft_buckets.items():
-            family.add_metric(
-                self._labels(endpoint),
-                list(zip(bounds, accumulate(counts), strict=True)),
-                now.ttft_sum_us.get(endpoint, 0) / US_PER_S,
-            )
-        return family
 
     def _collect_states(self) -> Iterator[Metric]:
         for name, documentation in (
@@ -314,6 +384,14 @@ class _SnapshotCollector(Collector):
                 BY_ENDPOINT,
                 [(self._labels(state.endpoint_id), float(getattr(state, name))) for state in self._snapshot.states],
             )
+
+    def _collect_circuits(self) -> Metric:
+        return _gauge(
+            "endpoint_state",
+            "Always 1; the label says what is the matter with the endpoint: ok, suspect, cooling, out or excluded.",
+            (*BY_ENDPOINT, "state"),
+            [((*self._labels(one.endpoint_id), one.state), 1.0) for one in self._snapshot.states],
+        )
 
     def _labels(self, endpoint: str) -> tuple[str, str]:
         return endpoint, self._snapshot.models.get(endpoint, "")
@@ -336,4 +414,19 @@ def _gauge(name: str, documentation: str, labels: Sequence[str], samples: _Sampl
     family = GaugeMetricFamily(f"providerrank_{name}", documentation, labels=labels)
     for values, value in samples:
         family.add_metric(values, value)
+    return family
+
+
+def _histogram(
+    name: str,
+    documentation: str,
+    labels: Sequence[str],
+    bounds_s: Sequence[float],
+    samples: Iterable[tuple[tuple[str, ...], Sequence[int], int]],
+) -> Metric:
+    """``samples`` are labels, counts that are not cumulative, and the sum in microseconds."""
+    family = HistogramMetricFamily(f"providerrank_{name}", documentation, labels=labels)
+    bounds = [*(repr(bound) for bound in bounds_s), "+Inf"]
+    for values, counts, sum_us in samples:
+        family.add_metric(values, list(zip(bounds, accumulate(counts), strict=True)), sum_us / US_PER_S)
     return family

@@ -216,6 +216,7 @@ class AdminReader:
                 reputation=row.reputation,
                 outage_belief=row.belief,
                 usable=row.state in OFFERED,
+                state=STATES[row.state],
             )
             for model in router.models()
             for row in router.ranking(model, now_us).rows
