@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 RULES_AND_WIRE := src/providerrank/rules/*,src/providerrank/wire/*
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-cost bench-routing check format lock clean
+.PHONY: help demo test bench bench-cost bench-hedging bench-routing check format lock clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %s %-14s", $$1, $$2; $$1 = $$2 = ""; print }'
@@ -40,6 +40,9 @@ bench: bench-cost ## what a request costs, how ranking scales, and that no fault
 
 bench-cost: $(VENV)/.dev ## what a request costs, beside the other gateways installed (ARGS="--peers nginx --reps 1")
 	$(BIN)/python -m bench.cost $(ARGS)
+
+bench-hedging: $(VENV)/.dev ## what a second attempt beside a slow one is worth, on recorded TTFTs
+	$(BIN)/python -m bench.hedging $(ARGS)
 
 bench-routing: $(VENV)/.dev ## how far routing is from an oracle that knows every endpoint's true state
 	$(BIN)/python -m bench.routing $(ARGS)

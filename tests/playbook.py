@@ -151,7 +151,7 @@ class Playbook:
         self.now_us = START_US
         self.machine = Attempts(pool, timing, lambda: jitter)
         self.hedges = HedgeBudget(1.0)
-        self.hedges.requests = 1
+        self.hedges.requests = 1_000
         self._first_token_us = first_token_us
         self._hedge_us = hedge_us
         self._unread: Action | None = None

@@ -315,6 +315,10 @@ DEFAULT_COOL_US = 1_000_000
 """How long a 429 without Retry-After keeps an endpoint out: the shortest reset window providers use."""
 
 
+HEDGE_STEPS = 10
+"""A hedge that nothing paid for is asked for again when its attempt has waited a tenth longer."""
+
+
 class State(enum.Enum):
     """Where a request is."""
 
@@ -525,11 +529,12 @@ class Attempts:
         if now_us < due_us:
             self.due_us = attempt.due_us = min(attempt.due_us, due_us)
             return None
-        budget = watch.hedges
-        endpoint = self._candidates.next(now_us, spare=True) if budget.has_one() else None
+        budget, waited_us = watch.hedges, now_us - attempt.started_us
+        is_paid = budget.has_one(waited_us / max(after_us, 1))
+        endpoint = self._candidates.next(now_us, spare=True) if is_paid else None
         if endpoint is None:
-            # Asked again when it has waited twice as long: who waits longest has most to gain.
-            self.due_us = attempt.due_us = min(attempt.due_us, 2 * now_us - attempt.started_us)
+            # Asked again soon: who waits longest has most to gain, and is served before those who wait less.
+            self.due_us = attempt.due_us = min(attempt.due_us, now_us + max(FIRST_LOOK_US, waited_us // HEDGE_STEPS))
             return None
         budget.take()
         self._hedged = True

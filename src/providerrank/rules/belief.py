@@ -16,12 +16,13 @@ is the odds of a failure to the power of its weight. A schema violation is an an
 an outage it counts as a success.
 
 An attempt that was dropped because another was faster had been silent for so long: out, it would have been (or had
-failed outright); healthy, it is as often as TTFTs are longer than that, ``s``, taken for no less than the cap of ``h``:
+failed outright); healthy, it is as often as TTFTs are longer than that, ``s``, taken for no less than a half, since
+slow answers come in runs:
 
     silence:  odds * (0.85 + 0.15 * s) / s
 
-So a silence that is usual says nothing, and three unusual ones in a row put an endpoint past 0.5 as failures would:
-one that hangs is not kept first by a second attempt that saves each request.
+So a silence that is usual says nothing, and eight unusual ones in a row put an endpoint past 0.5: one that hangs is not
+kept first for ever by second attempts that save each request.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def compute_posterior(belief: float, outcome: Outcome, failure_rate: float, para
 
 def compute_silence_posterior(belief: float, longer: float, params: Params = PARAMS) -> float:
     """How likely a silence makes it that the endpoint is out; ``longer`` is the share of its TTFTs that are longer."""
-    healthy = max(longer, params.healthy_failure_cap)
+    healthy = max(longer, params.silent_healthy_rate)
     out = params.out_failure_rate + (1.0 - params.out_failure_rate) * healthy
     odds = belief / (1.0 - belief) * out / healthy
     return odds / (1.0 + odds)

@@ -6,14 +6,23 @@ packets) what it still has to wait is then longer than what another endpoint wou
 are all but independent. Dean and Barroso, "The Tail at Scale" (CACM 2013), measured it: a second request after the
 95th percentile costs a few percent of load and takes most of the tail away.
 
-*How many.* By definition about one request in twenty is slower than the p95, so the premium is 5 % of attempts while
-endpoints are as they were. When they are not (the whole pool is slow) every request would be hedged, and an overload
-doubled. Hence a budget, a token bucket counted in requests and not in time: each request earns ``share`` of a hedge,
-a hedge costs one, and no more than ``hedge_burst`` can be saved up. It starts empty, so at any moment
+Where the tail is light a second attempt after the p95 is all but always in vain: the first is about to speak. So it
+begins only when, of the TTFTs seen that are as long as this one is by now, at least one in ten
+(``hedge_hopeless``) is longer by more than what the model's endpoints usually take; or when none was as long, since
+then nothing is known but that it is not as usual.
+
+*How many.* By definition about one request in twenty is slower than the p95, so the premium is at most 5 % of attempts
+while endpoints are as they were. When they are not (the whole pool is slow) every request would be hedged, and an
+overload doubled. Hence a budget, a token bucket counted in requests and not in time: each request earns ``share`` of
+a hedge, a hedge costs one, and what ``hedge_saved_requests`` requests earn can be saved up. It starts empty, so at any
+moment
 
     hedges so far <= share * requests so far.
 
-Nothing else limits it, and nothing refunds it: a hedge that loses has been paid for.
+Nothing refunds one: a hedge that loses has been paid for. Since demand at the p95 is about what is earned, the bucket
+is often near empty, and then who has waited longest should come first: it has most to gain. So one that has waited
+``w`` times as long as made it due leaves ``hedge_reserve * (2 - w)`` of a full bucket alone, while ``w < 2``, and one
+that was refused asks again soon.
 
 *What a loser says.* The attempt that is dropped has shown no content after so long, which counts against nobody, but
 is evidence all the same: a *censored* observation, its TTFT is at least that. To forget it would make a slow endpoint
@@ -35,12 +44,12 @@ MILLION = 1_000_000
 class HedgeBudget:
     """A token bucket of hedges, filled by requests. Exact: it counts in millionths of a hedge, as integers."""
 
-    __slots__ = ("_burst", "_counted", "_saved", "_share", "requests", "taken")
+    __slots__ = ("_counted", "_most", "_params", "_reserve", "_saved", "_share", "requests", "taken")
 
     def __init__(self, share: float, params: Params = PARAMS) -> None:
         """``share`` of requests, 0..1, may have a second attempt."""
-        self._share = round(share * MILLION)
-        self._burst = round(params.hedge_burst * MILLION)
+        self._params = params
+        self._set(share)
         self._saved = 0
         self._counted = 0
         self.requests = 0
@@ -51,16 +60,21 @@ class HedgeBudget:
     def change(self, share: float) -> None:
         """From now on requests earn this much; what they have earned stays."""
         self._earn()
-        self._share = round(share * MILLION)
+        self._set(share)
 
-    def has_one(self) -> bool:
-        """Whether a hedge is paid for."""
+    def _set(self, share: float) -> None:
+        self._share = round(share * MILLION)
+        self._most = max(MILLION, self._share * self._params.hedge_saved_requests)
+        self._reserve = self._params.hedge_reserve * (self._most - MILLION)
+
+    def has_one(self, waited: float = 2.0) -> bool:
+        """Whether a hedge is paid for, by one that has ``waited`` so many times as long as made it due."""
         self._earn()
-        return self._saved >= MILLION
+        return self._saved >= MILLION + self._reserve * max(0.0, 2.0 - waited)
 
     def _earn(self) -> None:
         new, self._counted = self.requests - self._counted, self.requests
-        self._saved = min(self._burst, self._saved + new * self._share)
+        self._saved = max(self._saved, min(self._most, self._saved + new * self._share))
 
     def take(self) -> None:
         """Spend one; `has_one` was True just now."""
@@ -68,8 +82,12 @@ class HedgeBudget:
         self.taken += 1
 
 
-def compute_hedge_us(window: Window | None, params: Params = PARAMS) -> int | None:
-    """How long an attempt on this cell may be silent before a second one may begin; None: not known well enough."""
+def compute_hedge_us(window: Window | None, other_us: float, params: Params = PARAMS) -> int | None:
+    """How long an attempt on this cell may be silent before a second one may begin; None: not known well enough.
+
+    ``other_us`` is what another endpoint is expected to take.
+    """
     if window is None or window.timed < params.hedge_requests:
         return None
-    return max(params.hedge_floor_us, window.p95_us or 0)
+    due_us = max(params.hedge_floor_us, window.p95_us or 0)
+    return window.get_lasting_us(due_us, other_us, params.hedge_hopeless)

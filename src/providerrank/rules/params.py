@@ -125,6 +125,8 @@ class Params:
     """No endpoint is believed better than this in the Bayes step, or one stray failure would exile the best."""
     healthy_failure_cap: float = 0.15
     """Nor worse than this: (0.85 / 0.15)^3 * 0.01 / 0.99 > 1, so three failures in a row put any endpoint past 0.5."""
+    silent_healthy_rate: float = 0.5
+    """After a slow answer of a healthy endpoint the next is slow about every other time, however rare slow ones are."""
     refused_healthy_rate: float = 0.0001
     """A healthy endpoint refuses our key, balance or model name next to never: one refusal puts it out."""
     rate_limited_weight: float = 0.25
@@ -214,14 +216,20 @@ class Params:
     # Hedging (see hedging.py).
     hedge_share: float = 0.05
     """Of requests, at most this many have a second attempt; the buyer's setting replaces it."""
-    hedge_burst: float = 10.0
-    """Hedges that can be saved up: a moment's stall of one endpoint, not the overload of a pool."""
+    hedge_saved_requests: int = 1_000
+    """What so many requests earn can be saved up: slow answers come together, and an overload must not be doubled."""
+    hedge_reserve: float = 0.25
+    """Of what can be saved up, kept for those who have waited twice as long as made them due."""
     hedge_requests: float = 20.0
     """TTFTs of a cell's own before its p95 is trusted: of fewer it is only their slowest."""
     hedge_floor_us: int = 100_000
     """Nobody feels a shorter wait, and a second attempt takes about as long to show anything."""
+    hedge_hopeless: float = 0.1
+    """Below this chance of being faster a second attempt is a cost and no insurance."""
     hedge_input_tokens: int = 16_000
     """A longer prompt is not sent twice: it alone would cost as much as a dozen usual requests."""
+    hedge_known_us: int = SECOND_US
+    """How often a cell's time is found anew: it walks all buckets, and tails change slowly."""
 
     # Metering.
     billing_tolerance: float = 0.1

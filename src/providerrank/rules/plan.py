@@ -139,8 +139,8 @@ class Plan:
     def next(self, now_us: int, spare: bool = False) -> Endpoint | None:
         """The best usable untried endpoint of the current model, now marked tried; None when there is none.
 
-        ``spare``: for a second attempt beside a live one. Then None where that endpoint is doubtful or has no room for
-        more: insurance must not load what is loaded already, and an insurer who may be out is none.
+        ``spare``: for a second attempt beside a live one. Then None where that endpoint has no room for more: insurance
+        must not load what is loaded already.
         """
         tried = self._tried
         if tried and self._single:
@@ -166,7 +166,7 @@ class Plan:
                 chosen = self._find_room(stage, now_us) or chosen
             if self._home is not None and chosen is not None:
                 chosen = self._stay(stage, self._home, chosen, now_us)
-        if chosen is None or (spare and (chosen.state.suspect or not chosen.state.has_room(self._params))):
+        if chosen is None or (spare and not chosen.state.has_room(self._params)):
             return None
         return self._take(chosen, now_us)
 

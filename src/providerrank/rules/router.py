@@ -590,7 +590,13 @@ class Router:
         """How long it may be silent before a second attempt may begin elsewhere; None: not known well enough."""
         cells = self._endpoints[endpoint_id].cells
         cell = cells.get(task) or cells.get(self._get_task(task))
-        return None if cell is None else compute_hedge_us(cell.window, self._params)
+        if cell is None:
+            return None
+        now_us = cell.endpoint.window.at_us
+        if now_us - cell.hedge_known_us >= self._params.hedge_known_us:
+            cell.hedge_known_us = now_us
+            cell.hedge_us = compute_hedge_us(cell.window, math.exp(cell.prior.log_ttft), self._params)
+        return cell.hedge_us
 
     # Showing
 

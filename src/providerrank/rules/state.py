@@ -169,6 +169,8 @@ class CellState:
         "estimated_us",
         "evidence",
         "fresh",
+        "hedge_known_us",
+        "hedge_us",
         "honesty",
         "log_ttft",
         "mean",
@@ -200,6 +202,10 @@ class CellState:
         """History's mean of log TTFT."""
         self.uptime = 1.0
         self.honesty = 1.0
+        self.hedge_us: int | None = None
+        """How long an attempt may be silent before a second one may begin, as found at"""
+        self.hedge_known_us = 0
+        """of its endpoint's observations."""
         self.evidence = 0.0
         """Decayed requests of its own, or of the endpoint where it has none."""
 

@@ -23,7 +23,7 @@ Invariants: ``requests = successes + failures + explained``; buckets hold only p
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from itertools import accumulate
 from math import ceil, log
@@ -207,6 +207,27 @@ class Window:
         own = _get_index(silent_us)
         longer = sum(self._buckets[index] for index in sorted(self._buckets) if index > own)
         return longer / self._timed if longer else 0.0
+
+    def get_lasting_us(self, from_us: int, by_us: float, share: float) -> int:
+        """The first time from ``from_us`` on after which a silence is likely to last, O(buckets).
+
+        That is when, of the TTFTs seen that are longer, at least ``share`` are longer by ``by_us``; or when none is.
+        """
+        order, sums = self._sum_up()
+        at_us = from_us
+        for index in order:
+            if _MIDDLE_US[index] < from_us:
+                continue
+            longer = self._count_beyond(at_us, order, sums)
+            if self._count_beyond(at_us + round(by_us), order, sums) >= share * longer:
+                return at_us
+            at_us = _MIDDLE_US[index]
+        return at_us
+
+    def _count_beyond(self, us: int, order: list[int], sums: list[float]) -> float:
+        """Mass of the buckets beyond that of ``us``."""
+        at = bisect_right(order, _get_index(us))
+        return sums[-1] - sums[at - 1] if at else sums[-1]
 
     def observe_spread(self, at_us: int, spread: Spread) -> float:
         """Add one request whose TTFT is known as a spread; it neither succeeded nor failed. Returns its mean log."""

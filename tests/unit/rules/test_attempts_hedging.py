@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from providerrank.rules.attempts import FIRST_LOOK_US, Fault
+from providerrank.rules.attempts import FIRST_LOOK_US, HEDGE_STEPS, Fault
+from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Outcome
 from tests.playbook import FIRST_TOKEN_US, MS, Playbook, S, endpoint, play
 
@@ -248,9 +249,19 @@ def test_none_sooner_than_the_first_look() -> None:
     assert request.now_us - request.log[0].started_us == FIRST_LOOK_US
 
 
-def test_who_waits_twice_as_long_asks_again() -> None:
+def test_who_was_refused_asks_again_a_tenth_later() -> None:
     request = play("a", "b", hedge_us=HEDGE_US)
     request.hedges.requests = 0
     request.begin().tries("a").connects().passes(HEDGE_US).carries_on()
-    request.hedges.requests += 1
-    request.passes(HEDGE_US - 1).carries_on().passes(1).hedges_on("b")
+    request.hedges = HedgeBudget(1.0)
+    request.hedges.requests = 1_000
+    request.passes(HEDGE_US // HEDGE_STEPS - 1).carries_on().passes(1).hedges_on("b")
+
+
+def test_the_last_of_the_budget_is_for_who_waits_twice_as_long() -> None:
+    request = play("a", "b", hedge_us=HEDGE_US)
+    request.hedges = HedgeBudget(0.05)
+    request.hedges.requests = 20
+    request.begin().tries("a").connects().passes(HEDGE_US).carries_on()
+    request.passes(HEDGE_US // 2).carries_on()
+    request.passes(HEDGE_US).hedges_on("b")
