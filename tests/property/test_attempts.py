@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from copy import copy
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -266,7 +266,7 @@ class AttemptsMachine(RuleBasedStateMachine):
     def news_of_what_is_over(self, fault: Fault, which: int) -> None:
         over = [attempt for attempt in self.machine.log if attempt not in self.live]
         if which < len(over):
-            before = replace(over[which])
+            before = copy(over[which])
             self.machine.connected(self.now_us, over[which])
             self.machine.first_byte(self.now_us, over[which])
             self.machine.progress(self.now_us, over[which])
