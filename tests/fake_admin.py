@@ -81,6 +81,9 @@ class FakeRouter:
         self.asked += 1
         return Ranking(model, task, tier, now_us, "1", self.tables[model])
 
+    def has_usable(self, now_us: int) -> bool:
+        return any(row.state not in {"out", "excluded"} for rows in self.tables.values() for row in rows)
+
     def windows(self, changed_only: bool = True) -> list[tuple[Cell, Window]]:
         assert not changed_only, "what changed is for the keeper"
         return [(Cell("fireworks/llama-3.3-70b", "chat"), make_window())]

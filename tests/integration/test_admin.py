@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import httpx
 import msgspec
@@ -21,6 +22,7 @@ from providerrank.apps.admin.page.render import get_asset
 from providerrank.apps.admin.reader import AdminReader, RequestNotFoundError
 from providerrank.apps.admin.server import AdminServer
 from providerrank.apps.admin.usage import KeyReading
+from providerrank.apps.reload import Reloaded, ReloadRefused
 from providerrank.gateway.ports import LedgerLost
 from providerrank.rules.explanation import Explanation
 from tests.fake_admin import LLAMA, SLASHED, World, make_finished, make_ranked, make_stats
@@ -203,6 +205,7 @@ async def test_the_openapi_document_describes_what_is_served(client: httpx.Async
         "/v1/explain",
         "/v1/explain/{request_id}",
         "/v1/usage",
+        "/v1/reload",
     }
     ranking = document["paths"]["/v1/rankings/{model}"]["get"]
     assert {parameter["name"] for parameter in ranking["parameters"]} == {"model", "task", "tier"}
@@ -310,3 +313,35 @@ def test_heavy_packages_stay_out_of_the_process() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_a_reload_is_asked_for_and_its_refusal_told() -> None:
+    outcomes: list[Reloaded | ReloadRefused] = [
+        Reloaded(endpoints=1, added=["a/m"], removed=[], changed=[], needs_restart=["gateway.listen"], notes=[]),
+        ReloadRefused(["p.toml:3: gateway.lsten is not a known key"]),
+        ReloadRefused(["one", "two"]),
+    ]
+
+    async def reload() -> Reloaded:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, ReloadRefused):
+            raise outcome
+        return outcome
+
+    sources = replace(World().get_sources(), reload=reload)
+    server = AdminServer(build_admin(sources, Gate("127.0.0.1")), "127.0.0.1", 0)
+    await server.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.address[1]}") as client:
+            done = await client.post("/v1/reload")
+            one = await client.post("/v1/reload", headers={"Origin": f"http://127.0.0.1:{server.address[1]}"})
+            two = await client.post("/v1/reload")
+            crossed = await client.post("/v1/reload", headers={"Origin": "https://example.com"})
+            got = await client.get("/v1/reload")
+    finally:
+        await server.stop()
+    assert (done.status_code, done.json()["added"], done.json()["needs_restart"]) == (200, ["a/m"], ["gateway.listen"])
+    assert (one.status_code, one.json()["error"]["mistakes"]) == (422, ["p.toml:3: gateway.lsten is not a known key"])
+    assert two.json()["error"]["message"].startswith("The configuration has 2 mistakes")
+    assert (crossed.status_code, got.status_code) == (403, 405)
+    assert outcomes == []

@@ -44,6 +44,13 @@ class Secret:
     def __repr__(self) -> str:
         return f"Secret(env:{self.variable})" if self.variable else "Secret(...)"
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the same is written, of one configuration file and another."""
+        return isinstance(other, Secret) and self._written == other._written
+
+    def __hash__(self) -> int:
+        return hash(self._written)
+
     @property
     def variable(self) -> str | None:
         """The environment variable's name; None when the secret itself is in the file."""
@@ -219,6 +226,8 @@ class Loaded:
     environ: Mapping[str, str]
     notes: tuple[Mistake, ...] = ()
     """Allowed, and probably not meant; for ``check`` and the log."""
+    text: str = ""
+    """As it was read, for processes that are to work from the same."""
 
     def __repr__(self) -> str:
         """Leave the environment out: it holds the secrets."""
@@ -300,7 +309,7 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Loaded:
     found, notes = config_rules.check(config, environ, damaged=[mistake.path for mistake in mistakes])
     if mistakes or found:
         raise ConfigRefused(path, _located((*mistakes, *found), text))
-    return Loaded(config, path, environ, _located(notes, text) if notes else ())
+    return Loaded(config, path, environ, _located(notes, text) if notes else (), text)
 
 
 def convert(raw: object) -> Config:

@@ -52,6 +52,9 @@ MAX_PER_MINUTE = 1_000_000_000_000
 MAX_SPEND_USD = 1e9
 """What an account of 64-bit integers holds with room to spare."""
 
+MAX_WORKERS = 64
+"""Past any machine's use: each learns from all the others, which costs a little for every request of theirs."""
+
 MAX_SECONDS = 86_400.0
 """A day: past any request that is still worth waiting for, and a slip of units (milliseconds) shows."""
 
@@ -131,11 +134,13 @@ class _Rules:
                 "is reachable from other machines, but without gateway.keys only this machine may call: "
                 'add keys = ["env:PROVIDERRANK_KEY"].',
             )
-        if gateway.workers != 1:
-            self.say(
-                ("gateway", "workers"),
-                f"is {gateway.workers}, and this version runs one worker: write 1 or leave it out.",
-            )
+        self.check_number(
+            ("gateway", "workers"),
+            gateway.workers,
+            f"it counts processes, 1 to {MAX_WORKERS}",
+            least=1,
+            most=MAX_WORKERS,
+        )
         for index, secret in enumerate(gateway.keys):
             self.check_secret(("gateway", "keys", index), secret)
         self.check_number(

@@ -125,6 +125,7 @@ listen = {_quote(addresses.listen)}          # clients: OpenAI's API
 admin = {_quote(addresses.admin)}           # page, /metrics, /health
 {keys}
 # max_body_mb = 32                    # a larger request is answered 413
+# workers = 1                         # processes that serve, as many as there are cores to spend
 # max_pending = 4096                  # requests under way at once; past it 503
 # drain = 30                          # seconds for requests under way when asked to stop
 # log = "text"                        # "json": one object a line

@@ -142,6 +142,10 @@ class Stats:
         """A key to count for; one that was there before keeps its counts."""
         return self.keys.setdefault(name, KeyStats())
 
+    def count_reload(self, result: str) -> None:
+        """The configuration was read anew."""
+        self.reloads[result] = self.reloads.get(result, 0) + 1
+
     def count_end(self, finished: Finished) -> None:
         """One request that could be routed is over."""
         log = finished.log

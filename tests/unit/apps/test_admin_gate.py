@@ -108,3 +108,23 @@ def test_parts() -> None:
     assert get_presented_key("Bearer  a b ") == "a b"
     assert is_loopback("::1")
     assert not is_loopback("")
+
+
+@pytest.mark.parametrize("gate", [LOOPBACK, NETWORK])
+@pytest.mark.parametrize(
+    ("method", "origin", "served"),
+    [
+        ("POST", "", True),
+        ("POST", "http://127.0.0.1:8081", True),
+        ("POST", "http://127.0.0.1:8080", False),
+        ("POST", "https://example.com", False),
+        ("POST", "null", False),
+        ("DELETE", "https://example.com", False),
+        ("GET", "https://example.com", True),
+    ],
+)
+def test_no_page_of_another_site_changes_anything(gate: Gate, method: str, origin: str, served: bool) -> None:
+    refusal = gate.compute_refusal("/v1/reload", "127.0.0.1:8081", "Bearer sk-one", method=method, origin=origin)
+    assert (refusal is None) is served
+    if refusal is not None:
+        assert refusal.status == 403

@@ -545,9 +545,9 @@ MISTAKES = [
         'add keys = ["env:PROVIDERRANK_KEY"], or listen on 127.0.0.1.',
     ),
     (
-        "more workers than there are",
-        "[gateway]\nworkers = 4\n" + MINIMAL,
-        "2: gateway.workers is 4, and this version runs one worker: write 1 or leave it out.",
+        "more workers than there may be",
+        "[gateway]\nworkers = 65\n" + MINIMAL,
+        "2: gateway.workers is 65, and it counts processes, 1 to 64: write a number in that range.",
     ),
     (
         "negative weight",

@@ -56,8 +56,7 @@ def test_every_key_of_the_file_is_there_to_be_read_about() -> None:
         config.KeyTable,
     ):
         for key in table.__struct_fields__:
-            if key != "workers":
-                assert f"{key} = " in text, key
+            assert f"{key} = " in text, key
 
 
 def test_every_commented_default_may_be_switched_on() -> None:

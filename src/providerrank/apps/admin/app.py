@@ -15,7 +15,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Final
 
-from litestar import Litestar, MediaType, Request, Response, get
+from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
@@ -25,11 +25,12 @@ from litestar.types import ControllerRouterHandler
 from prometheus_client import CONTENT_TYPE_LATEST
 from typing_extensions import override
 
-from providerrank.apps.admin.gate import App, Gate, GatedApp
+from providerrank.apps.admin.gate import Gate, GatedApp
 from providerrank.apps.admin.metrics import render
 from providerrank.apps.admin.page.render import ASSETS, get_asset, render_live, render_page
 from providerrank.apps.admin.reader import AdminReader, AdminSources, NotFoundError, RequestNotFoundError
 from providerrank.apps.admin.view import ErrorBody, ErrorView, Health, RankingView, Readiness, UsageView
+from providerrank.apps.reload import Reloaded, ReloadRefused
 from providerrank.gateway.ports import LedgerLost
 from providerrank.rules.cells import CHAT
 from providerrank.rules.explanation import Brief, Explanation
@@ -54,6 +55,11 @@ UNREADABLE: Final = {503: ResponseSpec(ErrorView, description="The accounts cann
 FORGOTTEN: Final = {404: ResponseSpec(ErrorView, description="No such request is remembered.")}
 
 
+REFUSED: Final = {
+    422: ResponseSpec(ErrorView, description="The configuration has mistakes; the one in use stays as it was."),
+}
+
+
 class _App(Litestar):
     @staticmethod
     @override
@@ -62,7 +68,7 @@ class _App(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-def build_admin(sources: AdminSources, gate: Gate) -> App:
+def build_admin(sources: AdminSources, gate: Gate) -> GatedApp:
     """Build the application; ``gate`` says who may read it."""
     app = _App(
         build_handlers(AdminReader(sources)),
@@ -71,6 +77,7 @@ def build_admin(sources: AdminSources, gate: Gate) -> App:
             NotFoundError: _answer_not_found,
             LedgerLost: _answer_unreadable,
             RequestNotFoundError: _answer_forgotten,
+            ReloadRefused: _answer_refused,
             HTTPException: _answer_http_error,
             Exception: _answer_failure,
         },
@@ -82,7 +89,7 @@ def build_admin(sources: AdminSources, gate: Gate) -> App:
 
 def build_handlers(reader: AdminReader) -> list[ControllerRouterHandler]:
     """Build everything that is served."""
-    return [*_build_probes(reader), *_build_api(reader), *_build_page(reader)]
+    return [*_build_probes(reader), *_build_api(reader), *_build_commands(reader), *_build_page(reader)]
 
 
 def _build_probes(reader: AdminReader) -> list[ControllerRouterHandler]:
@@ -103,6 +110,7 @@ def _build_probes(reader: AdminReader) -> list[ControllerRouterHandler]:
     @get("/metrics", summary="Prometheus metrics", media_type=MediaType.TEXT)
     async def metrics() -> Response[bytes]:
         """Every counter and gauge as Prometheus text."""
+        await reader.refresh()
         text = await asyncio.get_running_loop().run_in_executor(writer, render, reader.get_snapshot())
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
@@ -135,15 +143,26 @@ def _build_api(reader: AdminReader) -> list[ControllerRouterHandler]:
     return [ranking, explain, latest, usage]
 
 
+def _build_commands(reader: AdminReader) -> list[ControllerRouterHandler]:
+    @post("/v1/reload", status_code=200, summary="Read the configuration again", responses=REFUSED)
+    async def reload() -> Reloaded:
+        """Go on by the configuration as it is now, without dropping a request; refused, nothing has changed."""
+        return await reader.reload()
+
+    return [reload]
+
+
 def _build_page(reader: AdminReader) -> list[ControllerRouterHandler]:
     @get("/", media_type=MediaType.HTML, include_in_schema=False)
     async def page(task: Task = CHAT, tier: Tier = None) -> str:
         """The page."""
+        await reader.refresh()
         return render_page(reader.get_page(task, tier or None))
 
     @get("/page/live", media_type=MediaType.HTML, include_in_schema=False)
     async def live(task: Task = CHAT, tier: Tier = None) -> str:
         """The part of the page that changes."""
+        await reader.refresh()
         return render_live(reader.get_page(task, tier or None))
 
     files = [_build_file(f"/page/{name}", name, media_type) for name, media_type in ASSETS.items()]
@@ -174,6 +193,15 @@ def _answer_forgotten(_request: AnyRequest, error: RequestNotFoundError) -> Resp
 def _answer_unreadable(_request: AnyRequest, error: LedgerLost) -> Response[ErrorView]:
     body = ErrorBody(message=str(error), type="server_error", code="budget_unavailable")
     return Response(ErrorView(error=body), status_code=503, media_type=MediaType.JSON)
+
+
+def _answer_refused(_request: AnyRequest, error: ReloadRefused) -> Response[ErrorView]:
+    count = len(error.reasons)
+    message = (
+        f"The configuration has {'a mistake' if count == 1 else f'{count} mistakes'}; the one in use stays as it was."
+    )
+    body = ErrorBody(message=message, code="config_refused", mistakes=error.reasons)
+    return Response(ErrorView(error=body), status_code=422, media_type=MediaType.JSON)
 
 
 def _answer_http_error(_request: AnyRequest, error: HTTPException) -> Response[ErrorView]:

@@ -27,6 +27,9 @@ import msgspec
 
 OPEN_PATHS: Final = frozenset({"/health", "/ready"})
 
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
+
 Scope = MutableMapping[str, Any]  # ASGI's own shape: its values are whatever the server puts there.
 Receive = Callable[[], Awaitable[Scope]]
 Send = Callable[[Scope], Awaitable[None]]
@@ -78,10 +81,15 @@ class Gate:
         if not is_loopback(self.host) and not self.keys:
             raise OpenToTheNetworkError(self.host)
 
-    def compute_refusal(self, path: str, host: str, authorization: str) -> Refusal | None:
-        """Judge one request by its path and two of its headers, each empty when absent; None: serve it."""
+    def compute_refusal(
+        self, path: str, host: str, authorization: str, *, method: str = "GET", origin: str = ""
+    ) -> Refusal | None:
+        """Judge one request by its path and some of its headers, each empty when absent; None: serve it."""
         if path in OPEN_PATHS:
             return None
+        if method not in READING and origin and origin.partition("://")[2].lower() != host.lower():
+            # A browser sends such a request for any page that asks it to, with what it has for us: it says for whom.
+            return Refusal(403, "origin_not_allowed", "A page of another site may not change anything here.")
         if is_loopback(self.host):
             if is_loopback(get_host_name(host)):
                 return None
@@ -101,7 +109,8 @@ class GatedApp:
 
     def __init__(self, app: App, gate: Gate) -> None:
         self._app = app
-        self._gate = gate
+        self.gate = gate
+        """May be replaced at any time."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
@@ -115,10 +124,12 @@ class GatedApp:
             await send(message)
 
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        refusal = self._gate.compute_refusal(
+        refusal = self.gate.compute_refusal(
             scope["path"],
             headers.get(b"host", b"").decode("latin-1"),
             headers.get(b"authorization", b"").decode("latin-1"),
+            method=scope["method"],
+            origin=headers.get(b"origin", b"").decode("latin-1"),
         )
         if refusal is None:
             await self._app(scope, receive, send_secured)

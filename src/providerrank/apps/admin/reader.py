@@ -7,7 +7,7 @@ or for twenty times as long as they took to make: together with what they cost, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
@@ -27,6 +27,7 @@ from providerrank.apps.admin.view import (
     UsageView,
     WeightsView,
 )
+from providerrank.apps.reload import Reloaded, ReloadRefused
 from providerrank.gateway.ports import LedgerLost
 from providerrank.rules.catalog import Catalog
 from providerrank.rules.cells import CHAT, NUSD_PER_USD, TASKS, Cell, Price
@@ -36,6 +37,9 @@ from providerrank.rules.window import Window
 
 FRESH_US: Final = US_PER_S
 """How long what was read stays good: half the page's own period, and shorter than any probe's."""
+
+REFRESH_US: Final = US_PER_S // 10
+"""Counters of other processes are asked for at most this often."""
 
 REST: Final = 20
 """What took ``t`` to make is not made again before ``REST * t``: 5 % of the loop at most."""
@@ -81,6 +85,9 @@ class RankingSource(Protocol):
     def ranking(self, model: str, now_us: int, task: str = CHAT, tier: str | None = None) -> Ranking:
         """The model's endpoints, best first."""
 
+    def has_usable(self, now_us: int) -> bool:
+        """Whether any endpoint is in its model's pool and not believed out."""
+
     def windows(self, changed_only: bool = True) -> list[tuple[Cell, Window]]:
         """What was measured. Only ever asked for all of it: what changed is the keeper's to take."""
 
@@ -100,6 +107,12 @@ class AdminSources:
     requests: RequestSource = RingRequests(None)
     keys: KeySource = list
     """Requests that were served, to be explained."""
+    get_catalog: Callable[[], Catalog] | None = None
+    """The catalog of now, where it may be replaced; None: ``catalog`` stays."""
+    refresh: Callable[[], Awaitable[None]] | None = None
+    """Brings ``stats`` up to date, where they are not by themselves."""
+    reload: Callable[[], Awaitable[Reloaded]] | None = None
+    """Reads the configuration again; raises ``ReloadRefused``. None: there is none to read."""
     get_window: Callable[[Cell], Window | None] | None = None
     """A cell's own window, for its TTFT quantiles; None: the router's."""
 
@@ -132,6 +145,8 @@ class AdminReader:
 
     def __init__(self, sources: AdminSources) -> None:
         self._sources = sources
+        self._labelled = {endpoint.id: endpoint for endpoint in sources.catalog.endpoints}
+        self._refreshed_us = 0
         self._pages: dict[tuple[str, str | None], _Kept[PageView]] = {}
         self._readiness = _Kept(sources.now_us, self._compute_readiness)
         self._usage = _Kept(sources.now_us, self._compute_usage)
@@ -164,6 +179,26 @@ class AdminReader:
         """The latest requests, the newest first."""
         return await self._sources.requests.get_latest(MAX_LATEST)
 
+    async def refresh(self) -> None:
+        """Bring the counters up to date; to be awaited before they are read."""
+        if self._sources.refresh is not None and self._sources.now_us() - self._refreshed_us >= REFRESH_US:
+            self._refreshed_us = self._sources.now_us()
+            await self._sources.refresh()
+
+    async def reload(self) -> Reloaded:
+        """Go on by the configuration as it is now; raises ``ReloadRefused``."""
+        if self._sources.reload is None:
+            raise ReloadRefused(["there is no configuration to read again here"])
+        reloaded = await self._sources.reload()
+        # What is shown is of now.
+        self._pages.clear()
+        return reloaded
+
+    @property
+    def _catalog(self) -> Catalog:
+        get_catalog = self._sources.get_catalog
+        return self._sources.catalog if get_catalog is None else get_catalog()
+
     def get_readiness(self) -> Readiness:
         """Ready: the data plane listens, and some endpoint is not believed out."""
         # Draining shows at once, whatever was true a moment ago.
@@ -186,13 +221,14 @@ class AdminReader:
 
     def get_snapshot(self) -> Snapshot:
         """What a scrape shows."""
-        stats, endpoints = self._sources.stats, self._sources.catalog.endpoints
-        return get_snapshot(stats, endpoints, self._health.get(), self.version)
+        # An endpoint that is gone keeps its counters, and they their labels.
+        self._labelled |= {endpoint.id: endpoint for endpoint in self._catalog.endpoints}
+        return get_snapshot(self._sources.stats, self._labelled.values(), self._health.get(), self.version)
 
     def _check(self, task: str, tier: str | None) -> None:
         if not task or len(task) > MAX_TASK_LENGTH:
             raise NotFoundError("task", task[:MAX_TASK_LENGTH], TASKS)
-        tiers = [known.name for known in self._sources.catalog.tiers]
+        tiers = [known.name for known in self._catalog.tiers]
         if tier is not None and tier not in tiers:
             raise NotFoundError("tier", tier, tiers)
 
@@ -223,16 +259,13 @@ class AdminReader:
         ]
 
     def _compute_readiness(self) -> Readiness:
-        router, now_us = self._sources.router, self._sources.now_us()
-        for model in router.models():
-            for row in router.ranking(model, now_us).rows:
-                if row.state not in {"out", "excluded"}:
-                    return Readiness(ready=True, because=None)
+        if self._sources.router.has_usable(self._sources.now_us()):
+            return Readiness(ready=True, because=None)
         return Readiness(ready=False, because="every endpoint is believed out or excluded")
 
     def _compute_page(self, task: str, tier: str | None) -> PageView:
         now_us = self._sources.now_us()
-        catalog, router, stats = self._sources.catalog, self._sources.router, self._sources.stats
+        catalog, router, stats = self._catalog, self._sources.router, self._sources.stats
         rankings = [router.ranking(model, now_us, task=task, tier=tier) for model in router.models()]
         readiness = self.get_readiness()
         windows = self._get_windows()
@@ -289,7 +322,7 @@ class AdminReader:
         )
 
     def _get_weights(self, tier: str | None) -> Weights:
-        catalog = self._sources.catalog
+        catalog = self._catalog
         for known in catalog.tiers:
             if known.name == tier and known.weights is not None:
                 return known.weights

@@ -201,6 +201,8 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     known: list[str] | None = None
     """Names that would have been right."""
+    mistakes: list[str] | None = None
+    """Of a configuration, each with its line and remedy."""
 
 
 class ErrorView(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,7 +66,7 @@ class DemoGateway:
     async def opened(cls, config: Path) -> AsyncIterator[DemoGateway]:
         """Run the gateway of a configuration file until the block ends."""
         async with serve.opened(load(config)) as service:
-            yield cls(f"{service.url}/v1", service.admin_url, service.router, service.gateway.stats)
+            yield cls(f"{service.url}/v1", service.admin_url, service.router, service.plane.stats)
 
     def get_counters(self) -> Counters:
         """What it has counted so far."""
