@@ -180,7 +180,7 @@ async def test_a_hundred_reloads_drop_nothing(tmp_path: Path, workers: int) -> N
                 reply = await client.post(f"{served.admin_url}/v1/reload")
                 assert reply.status_code == 200, reply.text
         assert load.failures == []
-        assert load.answered > 100
+        assert load.answered > 30
         assert len(await served.rank(client)) == 1
         assert await get_total(client, served, "attempts_in_flight") == 0
         assert await served.end() == 0
