@@ -39,7 +39,7 @@ from providerrank.rules.sight import Looks
 from providerrank.sim.answers import compute_chat, compute_completion
 from providerrank.sim.asks import decode_chat, decode_completion
 from providerrank.sim.providers import SimProviders
-from providerrank.sim.spec import EndpointSpec
+from providerrank.sim.spec import ApiName, EndpointSpec
 
 MODEL = "m"
 WAIT_S = 20.0
@@ -320,13 +320,18 @@ class Seller:
     """In place of the simulated endpoint's own."""
     spec: EndpointSpec | None = None
     """In place of an ideal one's."""
+    apis: tuple[ApiName, ...] = ("chat", "completions", "embeddings")
+    """What it really speaks; ``features`` and ``dialect`` are what the operator says it does."""
+    dialect: str | None = None
 
     @property
     def id(self) -> str:
         return f"{self.name}/{self.model}"
 
     def simulate(self) -> EndpointSpec:
-        return self.spec or EndpointSpec(name=self.name, prefill="prefill" in self.features)
+        return self.spec or EndpointSpec(
+            name=self.name, prefill="prefill" in self.features, apis=self.apis, key=self.key
+        )
 
 
 PREFILL = ASSUMED_FEATURES | {"prefill"}
@@ -413,6 +418,7 @@ async def bed(
                 s.url or sims[s.name].url,
                 f"upstream-{s.model}",
                 s.key,
+                s.dialect,
             )
             for s in sellers
         )

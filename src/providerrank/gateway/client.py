@@ -364,11 +364,14 @@ class ClientConnection(asyncio.Protocol):
         self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def end_stream(self, exchange: Exchange, data: bytes) -> None:
-        """The last events."""
+        """The last events; none where the endpoint's own, passed on, have ended it."""
         self._gateway.stats.count_request(exchange.api, 200)
         if exchange.claim is not None:
             exchange.claim.status = 200
-        self._write(write_chunk(data) + LAST_CHUNK if self._chunked else data)
+        if self._chunked:
+            # (A chunk of nothing would end the body, and a second end would begin the next answer.)
+            data = write_chunk(data) + LAST_CHUNK if data else LAST_CHUNK
+        self._write(data)
         self._done()
 
 

@@ -172,7 +172,7 @@ class Relay:
                 pass
             else:
                 self._speak(dialect)
-                self._echo = Echo(self._content.text)
+                self._echo = Echo(self._content.text, trimmed=dialect is not None and dialect.trims_prefill)
                 self._prefilled_bytes, self._prefilled_tokens = self.output_text_bytes, self._count_tokens()
                 self._content.resume()
                 self._reasoning.resume()
@@ -393,7 +393,7 @@ class Relay:
         elif self._intake.wants_usage and not self._prefilled_tokens:
             # (What an endpoint used to go on from a prefill is not what the answer took: ``write_end`` adds it up.)
             self._wrote_usage = True
-            self._held.append(payload)
+            self._held.append(self._rewrite(payload) if self._rewriting else payload)
 
     def _continue(self, payload: bytes, event: StreamEvent, choice: StreamChoice) -> None:
         """An event of a later attempt: only what is new of it is passed on, under the first stream's id."""
@@ -413,21 +413,22 @@ class Relay:
             if self._echo is not None:
                 new_content += self._echo.flush()
         if new_content or new_reasoning or finish is not None or self.sealed:
-            try:
-                rewritten = rewrite_event(
-                    payload,
-                    event_id=self._first_id,
-                    content=new_content if content or new_content else None,
-                    reasoning=new_reasoning if reasoning else None,
-                )
-            except Malformed as error:
-                raise Broken(str(error), note=error.note) from None
+            rewritten = self._rewrite(
+                payload, new_content if content or new_content else None, new_reasoning if reasoning else None
+            )
             self.content_events += 1
             self._held.append(rewritten)
             if new_content:
                 self._content.deliver(new_content)
             if new_reasoning:
                 self._reasoning.deliver(new_reasoning)
+
+    def _rewrite(self, payload: bytes, content: str | None = None, reasoning: str | None = None) -> bytes:
+        """An event of a later attempt as one of the first stream's. Raises Broken."""
+        try:
+            return rewrite_event(payload, event_id=self._first_id, content=content, reasoning=reasoning)
+        except Malformed as error:
+            raise Broken(str(error), note=error.note) from None
 
     def _match(self, content: str, reasoning: str) -> tuple[str, str]:
         """What of an event's text the client does not have yet."""

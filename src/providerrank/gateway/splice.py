@@ -3,7 +3,8 @@
 An answer that stops half way is continued in one of two ways:
 
 * **prefill**: the next endpoint is given the delivered text as the beginning of its own answer. What it
-  sends is new, unless it repeats the prefill first (some do): a repetition of all of it is dropped.
+  sends is new, unless it repeats the prefill first (some do): a repetition of all of it is dropped. Where the
+  text had to be sent without the white space at its end, as much of that as is said anew is dropped too.
 * **restart**: the next endpoint is given the request as it was. What it sends must first repeat, exactly,
   what was delivered; that part is dropped. At the first character that differs its answer is useless here.
 
@@ -73,30 +74,47 @@ class Channel:
 
 
 class Echo:
-    """Drops a prefill that an endpoint repeats, and only a whole one."""
+    """Drops a prefill that an endpoint repeats, and only a whole one.
 
-    __slots__ = ("_prefill", "_seen")
+    ``trimmed``: it was given the prefill without the white space at its end, and may say that anew.
+    """
 
-    def __init__(self, delivered: str) -> None:
-        self._prefill = delivered if len(delivered) >= ECHO_MIN_CHARS else ""
+    __slots__ = ("_prefill", "_seen", "_trimmed")
+
+    def __init__(self, delivered: str, *, trimmed: bool = False) -> None:
+        given = delivered.rstrip() if trimmed else delivered
+        self._trimmed = delivered[len(given) :]
+        self._prefill = given if len(given) >= ECHO_MIN_CHARS else ""
         self._seen = ""
 
     def match(self, text: str) -> str:
         """The part of what came so far that is new; empty while it may still be an echo."""
         prefill = self._prefill
-        if not prefill:
-            return text
-        seen = self._seen + text
-        if len(seen) < len(prefill) and prefill.startswith(seen):
-            self._seen = seen
+        if prefill:
+            text = self._seen + text
+            if len(text) < len(prefill) and prefill.startswith(text):
+                self._seen = text
+                return ""
+            self._prefill = self._seen = ""
+            text = text.removeprefix(prefill)
+        return self._drop_trimmed(text) if self._trimmed and text else text
+
+    def _drop_trimmed(self, text: str) -> str:
+        """Text without as much of the white space as it begins with."""
+        trimmed = self._trimmed
+        if trimmed.startswith(text):
+            self._trimmed = trimmed[len(text) :]
             return ""
-        self._prefill = self._seen = ""
-        return seen.removeprefix(prefill)
+        self._trimmed = ""
+        same = 0
+        while same < len(trimmed) and text[same] == trimmed[same]:
+            same += 1
+        return text[same:]
 
     def flush(self) -> str:
         """The stream ended: what was held back was no echo after all."""
         seen, self._prefill, self._seen = self._seen, "", ""
-        return seen
+        return self._drop_trimmed(seen) if self._trimmed and seen else seen
 
 
 def get_text(event: StreamEvent) -> tuple[str, str]:

@@ -77,6 +77,7 @@ MESSAGES = Api(
     bodies_messages.get_events,
     bodies_messages.get_error,
     tells_usage=True,
+    no_meaning=((Fault.NO_USAGE, "usage is a part of every message: without it there is none"),),
 )
 
 APIS = {api.path: api for api in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)}

@@ -91,6 +91,8 @@ class Dialect:
     headers: tuple[tuple[bytes, bytes | None], ...] = ()
     """Headers that are part of the API (lower case), with what an endpoint is sent where the client said nothing."""
 
+    trims_prefill: bool = False
+    """Takes no beginning of an answer that ends in white space: ``from_chat`` leaves that off."""
     id_header: bytes | None = None
     """Where its clients look for a request's id, beside ``x-request-id``."""
 

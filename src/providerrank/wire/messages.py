@@ -37,6 +37,7 @@ MESSAGES = Dialect(
     make_reader=Reader,
     write_error=write_error,
     from_chat=from_chat,
+    trims_prefill=True,
     id_header=b"request-id",
     headers=((b"anthropic-version", VERSION), (b"anthropic-beta", None)),
 )

@@ -98,3 +98,29 @@ def test_what_is_still_held_is_flushed() -> None:
 )
 def test_what_an_event_adds(payload: bytes, text: tuple[str, str]) -> None:
     assert get_text(read_event(payload)) == text
+
+
+@pytest.mark.parametrize(
+    ("delivered", "said", "new"),
+    [
+        ("One line.\n", ["\n", " Two"], " Two"),
+        ("One line.\n\n", ["\n\nTwo"], "Two"),
+        ("One line.\n\n", ["\n", "Two"], "Two"),
+        ("One line. ", ["Two"], "Two"),
+        ("One line. ", ["\nTwo"], "\nTwo"),
+        ("One line. ", ["One line.", " Two"], "Two"),
+        ("One line. ", ["One", " line. Two"], "Two"),
+        ("  ", [" ", " ", " Two"], " Two"),
+        ("One line.", [" Two"], " Two"),
+        ("One line. ", ["One"], "One"),
+    ],
+)
+def test_white_space_that_could_not_be_part_of_the_prefill_is_not_said_twice(
+    delivered: str, said: list[str], new: str
+) -> None:
+    echo = Echo(delivered, trimmed=True)
+    assert "".join(echo.match(text) for text in said) + echo.flush() == new
+
+
+def test_white_space_is_new_where_the_prefill_had_it() -> None:
+    assert Echo("One line.\n").match("\nTwo") == "\nTwo"
