@@ -27,7 +27,7 @@ import httptools
 from providerrank.engines.ledger_memory import MemoryLedger
 from providerrank.gateway.ports import Ledger
 from providerrank.gateway.server import Gateway
-from providerrank.gateway.settings import BuyerKey, Clocks, GatewaySettings, Limits, Upstream
+from providerrank.gateway.settings import BuyerKey, Clocks, GatewaySettings, Limits, Priority, Upstream
 from providerrank.rules.attempts import Attempt
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import ASSUMED_FEATURES, Endpoint, Price
@@ -403,6 +403,7 @@ async def bed(
     host: str = "127.0.0.1",
     explain: int = 0,
     hedge: float = PARAMS.hedge_share,
+    tier_priorities: Mapping[str, Priority] | None = None,
 ) -> AsyncIterator[Bed]:
     """A gateway in front of ``sellers``. ``models`` replace the rules made from their order."""
     before = asyncio.all_tasks()
@@ -436,6 +437,7 @@ async def bed(
                 limits=limits or Limits(),
                 explain=explain,
                 hedge=hedge,
+                tier_priorities=tier_priorities or {},
             ),
             Router(catalog, random.Random(1), looks=Looks(8 * explain, PARAMS)),
             tls=trust,

@@ -51,8 +51,8 @@ def auth(name: str = "team") -> dict[str, str]:
 
 
 def get_key(it: Bed, name: str = "team") -> Key:
-    assert it.gateway.keyring is not None
-    return it.gateway.keyring.keys[name]
+    assert it.gateway.door.keyring is not None
+    return it.gateway.door.keyring.keys[name]
 
 
 def read(it: Bed, name: str = "team") -> Standing:

@@ -65,7 +65,7 @@ async def traced(
         telemetry = OtlpTelemetry(settings, get_upstream)
         it.gateway.watch(telemetry.watch)
         if traces:
-            it.gateway.sampler = Sampler(share, Random(3))
+            it.gateway.door.sampler = Sampler(share, Random(3))
         yield it
         await until(lambda: not it.gateway._exchanges)
         telemetry.close()
@@ -309,7 +309,7 @@ async def test_a_dead_collector_slows_nothing_and_is_told_of_once(caplog: pytest
             settings = OtlpSettings(dead, metrics=False, send_every_s=0.01, timeout_s=0.1)
             telemetry = OtlpTelemetry(settings, lambda _: None)
             it.gateway.watch(telemetry.watch)
-            it.gateway.sampler = Sampler(1.0, Random(3))
+            it.gateway.door.sampler = Sampler(1.0, Random(3))
             for _ in range(20):
                 assert (await it.ask(CHAT)).status == 200
             assert it.gateway.is_ready

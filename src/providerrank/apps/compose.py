@@ -69,6 +69,7 @@ def build_settings(loaded: Loaded) -> GatewaySettings:
         port=port,
         keys=get_client_keys(loaded),
         buyer_keys=build_buyer_keys(loaded),
+        tier_priorities={tier.name: tier.priority for tier in config.tiers if tier.priority is not None},
         upstreams=tuple(
             Upstream(
                 endpoint=build_endpoint(endpoint),

@@ -149,6 +149,7 @@ class TierTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_reputation: float | None = None
     weights: WeightsTable | None = None
     price_cap_factor: float = 1.0
+    priority: Literal["high", "normal", "best-effort"] | None = None
 
 
 class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -67,7 +67,7 @@ def _begin_telemetry(gateway: Gateway, loaded: Loaded, address: str) -> Callable
     except TelemetryMissingError as error:
         raise CommandFailed(str(error)) from None
     if table.traces:
-        gateway.sampler = Sampler(table.sample, random.Random())
+        gateway.door.sampler = Sampler(table.sample, random.Random())
     gateway.watch(telemetry.watch)
     logger.info("telemetry=%s traces=%s metrics=%s", address, table.traces, table.metrics)
     return telemetry.close

@@ -95,7 +95,7 @@ class ClientConnection(asyncio.Protocol):
         self.is_loopback = isinstance(peer, tuple) and (
             peer[0].startswith("127.") or peer[0] in ("::1", "::ffff:127.0.0.1")
         )
-        self.is_trusted = self.is_loopback and self._gateway.is_open
+        self.is_trusted = self.is_loopback and self._gateway.door.is_open
         self._gateway.open_connection(self)
 
     @override
@@ -209,7 +209,7 @@ class ClientConnection(asyncio.Protocol):
 
     def reconfigure(self) -> None:
         """The gateway's keys or limits have changed: what was granted when the client connected may not be any more."""
-        self.is_trusted = self.is_loopback and self._gateway.is_open
+        self.is_trusted = self.is_loopback and self._gateway.door.is_open
         self._reader.max_body = self._gateway.limits.max_body_bytes
 
     def _serve(self, request: Request) -> None:
@@ -218,7 +218,7 @@ class ClientConnection(asyncio.Protocol):
         # An older client's connection ends with its answer: it would have to be told that it is kept.
         self._keep_alive = request.keep_alive and self._chunked and not self._gateway.draining
         try:
-            self._gateway.serve(self, request)
+            self._gateway.door.serve(self, request)
         except Exception:
             # A mistake of ours must not look like a network fault. What was asked stays out of the log.
             if self._exchange is not None:

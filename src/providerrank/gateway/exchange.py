@@ -11,8 +11,10 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from providerrank.gateway.leg import Leg
+from providerrank.gateway.priority import LOW, WAKE_US
 from providerrank.gateway.relay import Broken, Relay, Seen
 from providerrank.gateway.schemas import breaks_schema
+from providerrank.gateway.settings import Priority
 from providerrank.gateway.tracing import write_attempt_line
 from providerrank.gateway.upstream import Call
 from providerrank.rules.attempts import (
@@ -89,6 +91,8 @@ class Exchange:
     """The attempt that is under way and not accounted for yet."""
     _rival: Leg | None = None
     """A second one, begun because the first was slow."""
+    _queued_until_us = 0
+    """It has not begun: until then it waits for room."""
     _streaming = False
     _paused = False
     status = 200
@@ -176,6 +180,14 @@ class Exchange:
         """Make the first attempt."""
         self._do(self._machine.begin(now_us))
 
+    def take_turn(self, now_us: int, priority: Priority) -> None:
+        """Begin as a request of this priority may: at once, or when there is room for those who can wait."""
+        self._machine.wake_us = WAKE_US[priority]
+        if priority == LOW and not self._plan.has_room(now_us):
+            self._queued_until_us = now_us + self.gateway.timing.patience_us
+        else:
+            self.begin(now_us)
+
     def abandon(self) -> None:
         """The client is gone: stop, and blame nobody."""
         now = self.gateway.now_us()
@@ -213,6 +225,11 @@ class Exchange:
     def tick(self, now_us: int) -> None:
         """Time passed; called every few milliseconds while the exchange lives."""
         machine, leg, rival = self._machine, self._leg, self._rival
+        if self._queued_until_us:
+            if now_us >= self._queued_until_us or self._plan.has_room(now_us):
+                self._queued_until_us = 0
+                self.begin(now_us)
+            return
         if (leg is not None and self._look_at(leg, now_us)) or (rival is not None and self._look_at(rival, now_us)):
             return
         if now_us >= machine.due_us:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -89,6 +90,8 @@ class GatewaySettings:
     keys: tuple[str, ...] = field(default=(), repr=False)
     """Accepted bearer keys, without limits; none here and in ``buyer_keys``: only loopback may call."""
     buyer_keys: tuple[BuyerKey, ...] = ()
+    tier_priorities: Mapping[str, Priority] = field(default_factory=dict)
+    """Of requests that ask for a tier, by its name; a tier that is not here says nothing of priority."""
     upstreams: tuple[Upstream, ...] = ()
     clocks: Clocks = Clocks()
     limits: Limits = Limits()

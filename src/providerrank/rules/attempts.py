@@ -341,6 +341,8 @@ class Attempts:
     _patience_end_us: int | None = None
     _cooled: int | None = None
     """When the first of the rate limits met on the way ends."""
+    wake_us = (0, PATIENCE_JITTER_US)
+    """Between which times after a rate limit's end it goes on; set by the driver for those who go first, or last."""
     state = State.IDLE
     attempt: Attempt | None = None
     """The live one; of two the one that began first."""
@@ -640,7 +642,8 @@ class Attempts:
             return None
         self.state = State.WAITING
         self._waiting_for = endpoint
-        self.due_us = min(self._deadline_us, free_us + int(self._jitter() * PATIENCE_JITTER_US))
+        first, last = self.wake_us
+        self.due_us = min(self._deadline_us, free_us + first + int(self._jitter() * (last - first)))
         return Wait(self.due_us)
 
     def _note_cooled(self, now_us: int, until_us: int) -> None:

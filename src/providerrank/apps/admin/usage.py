@@ -35,7 +35,7 @@ KeySource = Callable[[], list[KeyReading]]
 
 def read_keys(gateway: Gateway) -> list[KeyReading]:
     """Read the keys of a running gateway; to be called on its loop."""
-    keyring = gateway.keyring
+    keyring = gateway.door.keyring
     if keyring is None:
         return []
     return [KeyReading(key.settings, key.read(), key.stats) for key in keyring.keys.values()]
