@@ -12,6 +12,7 @@ of them, so a power failure takes back neither.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import sqlite3
 import time
@@ -33,7 +34,7 @@ from providerrank.wire.signature import decode_address, encode_address
 
 BUSY_S: Final = 10.0
 """How long a process waits for another's write: the end of an epoch of 256 neurons takes a twentieth of a second."""
-NOBODY: Final = encode_address(bytes(32))
+NOBODY: Final = encode_address(hashlib.sha256(b"providerrank/local-chain/nobody/1\n").digest())
 """The owner where none is named: the address of a key nobody has. What the owner earns is burned anyway."""
 _IMMEDIATE: Final = "chain_writes"
 

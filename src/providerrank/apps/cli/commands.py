@@ -25,6 +25,7 @@ COMMANDS = {
     "bundle": ("providerrank.apps.cli.bundle", "Check a miner's submission offline."),
     "usage": ("providerrank.apps.cli.usage", "Show what each key has used today, and what it has left."),
     "demo": ("providerrank.apps.cli.demo", "Break real endpoints of one real model one by one, and watch."),
+    "chain": ("providerrank.apps.cli.chain", "Make a chain on this machine, and look at it."),
 }
 """Where each command is, and what it does: known here, so that listing them imports none."""
 
