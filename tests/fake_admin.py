@@ -18,6 +18,7 @@ from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import Ranked, Ranking, Weights
 from providerrank.rules.router import Router
+from providerrank.rules.session import SeenCell, SeenSession
 from providerrank.rules.sight import Looks
 from providerrank.rules.window import Window
 
@@ -70,6 +71,7 @@ class FakeRouter:
 
     tables: dict[str, tuple[Ranked, ...]] = field(default_factory=lambda: {LLAMA: ROWS, SLASHED: OTHER_ROWS})
     asked: int = 0
+    asked_sessions: list[int] = field(default_factory=list)
 
     def resolve(self, name: str) -> str | None:
         return LLAMA if name == "default" else name if name in self.tables else None
@@ -83,6 +85,11 @@ class FakeRouter:
 
     def has_usable(self, now_us: int) -> bool:
         return any(row.state not in {"out", "excluded"} for rows in self.tables.values() for row in rows)
+
+    def sessions(self, limit: int, now_us: int) -> list[SeenSession]:
+        self.asked_sessions.append(limit)
+        cells = (SeenCell("fireworks/llama-3.3-70b", "chat", 2.5, 0.5, 0.2),)
+        return [SeenSession("agent-7", now_us - 60_000_000, now_us - 1_500_000, 4, cells)]
 
     def windows(self, changed_only: bool = True) -> list[tuple[Cell, Window]]:
         assert not changed_only, "what changed is for the keeper"

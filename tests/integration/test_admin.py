@@ -112,6 +112,33 @@ async def test_a_request_is_explained(client: httpx.AsyncClient, world: World) -
     assert [(one["request_id"], one["attempts"], one["status"]) for one in latest] == [("a/b c", 2, 200)]
 
 
+async def test_sessions(client: httpx.AsyncClient, world: World) -> None:
+    answer = await client.get("/v1/sessions")
+    assert answer.json() == {
+        "sessions": [
+            {
+                "id": "agent-7",
+                "age_s": 60.0,
+                "idle_s": 1.5,
+                "attempts": 4,
+                "cells": [
+                    {
+                        "endpoint": "fireworks/llama-3.3-70b",
+                        "task": "chat",
+                        "requests": 2.5,
+                        "failures": 0.5,
+                        "outage_belief": 0.2,
+                    }
+                ],
+            }
+        ]
+    }
+    for limit in (0, 7, 9_999):
+        await client.get("/v1/sessions", params={"limit": limit})
+    assert world.router.asked_sessions == [100, 1, 7, 1000]
+    assert (await client.get("/v1/sessions", params={"limit": "many"})).status_code == 400
+
+
 async def test_a_forgotten_request_is_a_404_that_helps(client: httpx.AsyncClient, world: World) -> None:
     answer = await client.get("/v1/explain/" + "x" * 300)
     assert answer.status_code == 404
@@ -204,6 +231,7 @@ async def test_the_openapi_document_describes_what_is_served(client: httpx.Async
         "/v1/rankings/{model}",
         "/v1/explain",
         "/v1/explain/{request_id}",
+        "/v1/sessions",
         "/v1/usage",
         "/v1/reload",
     }

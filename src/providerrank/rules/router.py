@@ -40,7 +40,7 @@ from providerrank.rules.pool import Pool, get_empty_pool, get_names, get_needed_
 from providerrank.rules.ranking import Ranked, Ranking, Weights
 from providerrank.rules.reputation import compute_reliability
 from providerrank.rules.roster import Roster, arrange, get_prior, leave
-from providerrank.rules.session import SessionCell, Sessions, compute_session_decay
+from providerrank.rules.session import SeenCell, SeenSession, SessionCell, Sessions, compute_session_decay
 from providerrank.rules.sight import Looks
 from providerrank.rules.state import CellState, EndpointState, Prior, Standing
 from providerrank.rules.window import Window
@@ -366,7 +366,7 @@ class Router:
         if state.in_flight >= params.crowd:
             self._learn_crowd(state, cell, shared, now_us)
         if session is not None:
-            own = self._sessions.touch(session, cell)
+            own = self._sessions.touch(session, cell, now_us)
             own.belief = compute_updated_belief(own.get_belief(now_us, params), outcome, failure_rate, params)
             own.observe(obs, log_ttft, blame, params)
         if (
@@ -407,7 +407,7 @@ class Router:
             shared = cell.session = SessionCell()
         shared.observe(obs, log_ttft, 0.0, params)
         if session is not None:
-            own = self._sessions.touch(session, cell)
+            own = self._sessions.touch(session, cell, now_us)
             belief = compute_silence_posterior(own.get_belief(now_us, params), longer, params)
             own.belief = compute_bounded_belief(belief, params)
             own.observe(obs, log_ttft, 0.0, params)
@@ -635,6 +635,20 @@ class Router:
         rows.sort(key=lambda row: (row.excluded is not None, -row.effective))
         ranked = (replace(row, rank=at) if row.excluded is None else row for at, row in enumerate(rows, start=1))
         return Ranking(name, board.task, tier, now_us, self._params.version, tuple(ranked))
+
+    def sessions(self, limit: int, now_us: int) -> list[SeenSession]:
+        """The named sessions used last, the latest first."""
+        params = self._params
+        seen = []
+        for name, cells in self._sessions.get_latest(limit):
+            shown = []
+            for cell, own in reversed(cells.items()):
+                decay = compute_session_decay(now_us - own.at_us, params)
+                belief = own.get_belief(now_us, params)
+                shown.append(SeenCell(cell.endpoint.id, cell.task, own.requests * decay, own.failures * decay, belief))
+            last_us = max((own.at_us for own in cells.values()), default=cells.began_us)
+            seen.append(SeenSession(name, cells.began_us, last_us, cells.attempts, tuple(shown)))
+        return seen
 
     def _get_row(self, board: Board, standing: Standing, plan: Plan, pool: Pool, over_cap: bool, now_us: int) -> Ranked:
         view = plan.view(board, standing, now_us)

@@ -15,6 +15,8 @@ greater of the two beliefs. Named sessions are bounded: the one unused longest i
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from providerrank.rules.belief import compute_belief
@@ -95,8 +97,45 @@ def compute_blended_success(
     )
 
 
+class SessionCells(dict[C, SessionCell]):
+    """What one named session touched, the most recently used last."""
+
+    __slots__ = ("attempts", "began_us")
+
+    def __init__(self, began_us: int) -> None:
+        super().__init__()
+        self.began_us = began_us
+        self.attempts = 0
+        """Observations it has ever had."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCell:
+    """One cell as a named session knows it, at one moment."""
+
+    endpoint_id: str
+    task: str
+    requests: float
+    """Decayed, with a half-life of two minutes; so are the failures."""
+    failures: float
+    belief: float
+    """The session's own outage belief, 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenSession:
+    """One named session, at one moment."""
+
+    name: str
+    began_us: int
+    last_us: int
+    attempts: int
+    cells: tuple[SeenCell, ...]
+    """The most recently used first."""
+
+
 class Sessions(Generic[C]):
-    """Named sessions by their name, each a dict from what it touched to its `SessionCell`; both bounded."""
+    """Named sessions by their name, each with its `SessionCell` of what it touched; both bounded."""
 
     __slots__ = ("_by_name", "cells_limit", "limit")
 
@@ -104,24 +143,29 @@ class Sessions(Generic[C]):
         self.limit = limit
         self.cells_limit = cells_limit
         # Not a plain dict: dropping its first key again and again would scan what was dropped before.
-        self._by_name: OrderedDict[str, dict[C, SessionCell]] = OrderedDict()
+        self._by_name: OrderedDict[str, SessionCells[C]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def get(self, name: str) -> dict[C, SessionCell] | None:
+    def get(self, name: str) -> SessionCells[C] | None:
         """The session's cells, the most recently used last; None when unknown."""
         return self._by_name.get(name)
 
-    def touch(self, name: str, cell: C) -> SessionCell:
+    def get_latest(self, limit: int) -> list[tuple[str, SessionCells[C]]]:
+        """The sessions used last, the latest first."""
+        return list(islice(reversed(self._by_name.items()), limit))
+
+    def touch(self, name: str, cell: C, now_us: int = 0) -> SessionCell:
         """The session's view of a cell, begun if need be; session and cell are now the most recently used."""
         cells = self._by_name.get(name)
         if cells is None:
-            cells = self._by_name[name] = {}
+            cells = self._by_name[name] = SessionCells(now_us)
             if len(self._by_name) > self.limit:
                 self._by_name.popitem(last=False)
         else:
             self._by_name.move_to_end(name)
+        cells.attempts += 1
         view = cells.pop(cell, None)
         if view is None:
             view = SessionCell()

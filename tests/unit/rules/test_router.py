@@ -1084,3 +1084,27 @@ def test_a_limit_is_forgotten_when_there_is_room_enough() -> None:
         it.router.release("a/m")
     it.see("a")
     assert row(it, "a").concurrency_limit == PARAMS.concurrency_limit
+
+
+def test_named_sessions_are_shown_the_latest_first() -> None:
+    market = Market(endpoint("a"), endpoint("b"))
+    market.see("a", session="one")
+    began = market.now
+    market.wait(60)
+    market.see("b", session="two")
+    market.fail("a", session="one")
+    market.see("b", session="one")
+    one, two = market.router.sessions(10, market.now)
+    assert (one.name, one.began_us, one.last_us, one.attempts) == ("one", began, market.now, 3)
+    assert [cell.endpoint_id for cell in one.cells] == ["b/m", "a/m"]
+    assert (two.name, two.attempts, [cell.endpoint_id for cell in two.cells]) == ("two", 1, ["b/m"])
+    failed = one.cells[1]
+    assert failed.task == "chat"
+    assert 1.0 < failed.requests < 2.0
+    assert 0.0 < failed.failures <= 1.0
+    assert failed.belief > PARAMS.belief_floor
+    assert one.cells[0].belief == PARAMS.belief_floor
+    market.wait(120)
+    later = market.router.sessions(1, market.now)
+    assert [session.name for session in later] == ["one"]
+    assert later[0].cells[1].failures == pytest.approx(failed.failures / 2, rel=0.02)

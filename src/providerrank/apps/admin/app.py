@@ -29,7 +29,7 @@ from providerrank.apps.admin.gate import Gate, GatedApp
 from providerrank.apps.admin.metrics import render
 from providerrank.apps.admin.page.render import ASSETS, get_asset, render_live, render_page
 from providerrank.apps.admin.reader import AdminReader, AdminSources, NotFoundError, RequestNotFoundError
-from providerrank.apps.admin.view import ErrorBody, ErrorView, Health, RankingView, Readiness, UsageView
+from providerrank.apps.admin.view import ErrorBody, ErrorView, Health, RankingView, Readiness, SessionsView, UsageView
 from providerrank.apps.reload import Reloaded, ReloadRefused
 from providerrank.gateway.ports import LedgerLost
 from providerrank.rules.cells import CHAT
@@ -38,6 +38,7 @@ from providerrank.rules.explanation import Brief, Explanation
 logger = logging.getLogger("providerrank.admin")
 
 Task = Annotated[str, QueryParameter(description="What the requests are about: chat, code, json, tools, long-context.")]
+Limit = Annotated[int, QueryParameter(description="How many at most, 1 to 1,000.")]
 Tier = Annotated[
     str | None, QueryParameter(description="One of the configuration's tiers; none: the buyer's own weights.")
 ]
@@ -140,7 +141,12 @@ def _build_api(reader: AdminReader) -> list[ControllerRouterHandler]:
         """The latest requests, the newest first; each can be explained by its id."""
         return await reader.get_latest()
 
-    return [ranking, explain, latest, usage]
+    @get("/v1/sessions", summary="Named sessions")
+    async def sessions(limit: Limit = 100) -> SessionsView:
+        """The named sessions used last, the latest first: what each knows beside everybody's ranking."""
+        return reader.get_sessions(limit)
+
+    return [ranking, explain, latest, sessions, usage]
 
 
 def _build_commands(reader: AdminReader) -> list[ControllerRouterHandler]:

@@ -23,6 +23,9 @@ from providerrank.apps.admin.view import (
     PriceView,
     RankingView,
     Readiness,
+    SessionCellView,
+    SessionsView,
+    SessionView,
     State,
     UsageView,
     WeightsView,
@@ -33,6 +36,7 @@ from providerrank.rules.catalog import Catalog
 from providerrank.rules.cells import CHAT, NUSD_PER_USD, TASKS, Cell, Price
 from providerrank.rules.explanation import Brief, Explanation
 from providerrank.rules.ranking import Ranked, Ranking, Weights
+from providerrank.rules.session import SeenSession
 from providerrank.rules.window import Window
 
 FRESH_US: Final = US_PER_S
@@ -52,6 +56,9 @@ MAX_TASK_LENGTH: Final = 64
 
 MAX_ID: Final = 128
 """Characters of a request's id; a longer one is shown shortened."""
+
+MAX_SESSIONS: Final = 1_000
+"""Named sessions in one answer."""
 
 MAX_LATEST: Final = 50
 """Requests in the list of the latest."""
@@ -87,6 +94,9 @@ class RankingSource(Protocol):
 
     def has_usable(self, now_us: int) -> bool:
         """Whether any endpoint is in its model's pool and not believed out."""
+
+    def sessions(self, limit: int, now_us: int) -> list[SeenSession]:
+        """The named sessions used last, the latest first."""
 
     def windows(self, changed_only: bool = True) -> list[tuple[Cell, Window]]:
         """What was measured. Only ever asked for all of it: what changed is the keeper's to take."""
@@ -166,6 +176,12 @@ class AdminReader:
             raise NotFoundError("model", name, router.models())
         ranking = router.ranking(model, self._sources.now_us(), task=task, tier=tier)
         return self._view(ranking, ranking.rows, self._get_windows())
+
+    def get_sessions(self, limit: int) -> SessionsView:
+        """The named sessions used last."""
+        now_us = self._sources.now_us()
+        seen = self._sources.router.sessions(max(1, min(limit, MAX_SESSIONS)), now_us)
+        return SessionsView(sessions=[_view_session(session, now_us) for session in seen])
 
     async def explain(self, request_id: str) -> Explanation:
         """What was done with a request and why; raises ``RequestNotFoundError``."""
@@ -392,6 +408,25 @@ def _view_row(row: Ranked, window: Window | None, failure: tuple[int, str] | Non
         in_flight=row.in_flight,
         concurrency_limit=row.concurrency_limit,
         last_failure=None if failure is None else FailureView(at_s=failure[0] / US_PER_S, kind=failure[1]),
+    )
+
+
+def _view_session(session: SeenSession, now_us: int) -> SessionView:
+    return SessionView(
+        id=session.name,
+        age_s=max(0, now_us - session.began_us) / US_PER_S,
+        idle_s=max(0, now_us - session.last_us) / US_PER_S,
+        attempts=session.attempts,
+        cells=[
+            SessionCellView(
+                endpoint=cell.endpoint_id,
+                task=cell.task,
+                requests=cell.requests,
+                failures=cell.failures,
+                outage_belief=cell.belief,
+            )
+            for cell in session.cells
+        ],
     )
 
 

@@ -143,6 +143,37 @@ class UsageView(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[KeyView]
 
 
+class SessionCellView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a named session knows of one endpoint, for one kind of task."""
+
+    endpoint: str
+    task: str
+    requests: float
+    """Decayed, with a half-life of two minutes; so are the failures."""
+    failures: float
+    outage_belief: float
+    """The session's own, beside everybody's; the greater holds."""
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One named session: what a client calls it in ``x-providerrank-session``."""
+
+    id: str
+    age_s: float
+    """Since its first attempt ended."""
+    idle_s: float
+    """Since its latest did."""
+    attempts: int
+    cells: list[SessionCellView]
+    """The most recently used first; the eight latest are kept."""
+
+
+class SessionsView(msgspec.Struct, frozen=True, kw_only=True):
+    """The named sessions used last, the latest first."""
+
+    sessions: list[SessionView]
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """The totals shown above the tables, since the gateway started."""
 
