@@ -12,7 +12,7 @@ import pytest
 from providerrank.apps.admin.app import build_admin
 from providerrank.apps.admin.gate import Gate
 from providerrank.apps.admin.server import AdminServer
-from tests.fake_admin import World, make_stats
+from tests.fake_admin import World, make_finished, make_stats
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -58,6 +58,24 @@ async def test_the_page_in_a_browser(tmp_path: Path) -> None:
         picture = tmp_path / "page.png"
         await browse(url, tmp_path / "profile", f"--screenshot={picture}", patience_ms=1000)
         assert picture.stat().st_size > 20_000, "something was drawn"
+    finally:
+        await server.stop()
+
+
+async def test_a_request_explained_in_a_browser(tmp_path: Path) -> None:
+    world = World(stats=make_stats())
+    assert world.ring is not None
+    world.ring.keep(make_finished("req-7"))
+    server = AdminServer(build_admin(world.get_sources(), Gate("127.0.0.1")), "127.0.0.1", 0)
+    await server.start()
+    url = f"http://127.0.0.1:{server.address[1]}/explain/req-7"
+    try:
+        document, console = await browse(url, tmp_path / "profile", "--dump-dom", patience_ms=1000)
+        assert console == ""
+        assert "Request req-7" in document
+        picture = tmp_path / "explained.png"
+        await browse(url, tmp_path / "profile", f"--screenshot={picture}", patience_ms=1000)
+        assert picture.stat().st_size > 20_000
     finally:
         await server.stop()
 

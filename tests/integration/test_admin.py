@@ -112,6 +112,34 @@ async def test_a_request_is_explained(client: httpx.AsyncClient, world: World) -
     assert [(one["request_id"], one["attempts"], one["status"]) for one in latest] == [("a/b c", 2, 200)]
 
 
+async def test_a_request_explained_for_people(client: httpx.AsyncClient, world: World) -> None:
+    assert world.ring is not None
+    world.ring.keep(make_finished("a/b c"))
+    assert 'href="/explain/a%2Fb%20c"' in (await client.get("/")).text
+    assert 'href="/explain/a%2Fb%20c"' in (await client.get("/page/live")).text
+    for path in ("/explain/a%2Fb%20c", "/explain?id=a/b+c"):
+        answer = await client.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "Request a/b c" in answer.text
+    for path in ("/explain/nope", "/explain?id=nope"):
+        answer = await client.get(path)
+        assert answer.status_code == 404
+        assert "No request &#x27;nope&#x27; is remembered" in answer.text
+    assert (await client.get("/explain")).status_code == 400
+
+
+async def test_the_latest_are_read_at_most_once_a_second(client: httpx.AsyncClient, world: World) -> None:
+    assert world.ring is not None
+    assert (await client.get("/v1/explain")).json() == []
+    world.ring.keep(make_finished())
+    world.now_us += 999_999
+    assert (await client.get("/v1/explain")).json() == []
+    world.now_us += 1
+    assert len((await client.get("/v1/explain")).json()) == 1
+
+
 async def test_sessions(client: httpx.AsyncClient, world: World) -> None:
     answer = await client.get("/v1/sessions")
     assert answer.json() == {

@@ -84,6 +84,11 @@ def get_sight(sights: Sequence[Sight], model: str, at_us: int | None) -> Sight |
     return before[-1] if before else seen[0] if seen else None
 
 
+def _get_order(row: Row) -> tuple[bool, float]:
+    """The best first, those above the price cap last."""
+    return row.over_cap, -row.effective
+
+
 def _to_s(finished: Finished, at_us: int | None) -> float | None:
     return None if at_us is None else (at_us - finished.at_us) / SECOND_US
 
@@ -93,7 +98,9 @@ def _view_attempt(finished: Finished, attempt: Attempt, params: Params) -> Tried
     sight = get_sight(finished.sights, attempt.model, attempt.started_us)
     rows = [] if sight is None else sight.get_rows()[: sight.members]
     row = next((row for row in rows if row.endpoint.id == attempt.endpoint.id), None)
-    chosen = words.tell_choice(why, row, rows, params)
+    tried = {one.endpoint.id for one in finished.log if one.started_us < attempt.started_us}
+    could = [one for one in rows if one.endpoint.id not in tried and one.cooling_until_us <= attempt.started_us]
+    chosen = words.tell_choice(why, row, could, params)
     return Tried(
         endpoint=attempt.endpoint.id,
         model=attempt.model,
@@ -126,7 +133,7 @@ class _Scene:
 def _view_model(finished: Finished, lane: Lane, at: int, params: Params) -> ModelPart:
     attempts = {one.endpoint.id: one for one in finished.log if one.model == lane.model}
     last = get_sight(finished.sights, lane.model, None)
-    rows = [] if last is None else last.get_rows()
+    rows = [] if last is None else sorted(last.get_rows(), key=_get_order)
     latest = next((one for one in reversed(finished.log) if one.model == lane.model), None)
     chosen = None if latest is None else _find(finished, latest)
     scene = _Scene(finished, lane, params, attempts, chosen, latest)
@@ -156,7 +163,7 @@ def _view_model(finished: Finished, lane: Lane, at: int, params: Params) -> Mode
     return ModelPart(
         model=lane.model,
         fallback=is_fallback,
-        words=words.tell_model(finished, lane, is_fallback, last is not None and bool(rows)),
+        words=words.tell_model(finished, lane, is_fallback, bool(rows) or (last is None and not attempts)),
         candidates=tuple(candidates),
         left_out=max(0, (0 if last is None else last.left_out) - (len(candidates) - len(rows))),
     )

@@ -79,14 +79,16 @@ def tell_end(finished: Finished, attempt: Attempt) -> str:
 
 
 def tell_choice(why: str, row: Row | None, rows: Sequence[Row], params: Params) -> str:
-    """Why an endpoint was chosen; ``rows`` is the pool it was chosen from."""
+    """Why an endpoint was chosen; ``rows`` are those that could be, it among them."""
     score = "" if row is None else f" (score {row.effective:.3f})"
     if row is not None and params.belief_suspect < row.belief <= params.belief_out and why in {"best", "class"}:
         return f"due for a try after failing lately{score}, out with a probability of {row.belief:.0%}"
     if why == "class" and row is not None:
         best = max((other.effective for other in rows), default=row.effective)
         count = sum(other.effective >= best - params.class_width for other in rows)
-        return f"one of {max(count, 1)} within {params.class_width} of the best, where load decides{score}"
+        if count > 1:
+            return f"one of {count} within {params.class_width} of the best, where load decides{score}"
+        why = "best"
     return {
         "best": f"the best score of those that could be tried{score}",
         "class": "one of the best, where load decides",

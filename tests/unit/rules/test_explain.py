@@ -416,7 +416,7 @@ def test_a_fallback_model_is_told_apart() -> None:
     assert [(part.model, part.fallback, part.words) for part in explanation.models] == [
         ("m", False, "what 'default' stands for, 1 attempt"),
         ("n", True, "a fallback model, 1 attempt"),
-        ("o", True, "a fallback model, not tried; the figures of that moment are no longer kept"),
+        ("o", True, "a fallback model, not tried"),
     ]
     assert explanation.models[2].candidates == ()
 
@@ -572,3 +572,34 @@ def test_words_of_time_and_number() -> None:
         "24th",
         "111th",
     ]
+
+
+def test_a_class_of_which_only_one_could_be_tried_is_no_class() -> None:
+    market = Market(endpoint("a"), endpoint("b"), endpoint("c", 1.9), looks=Looks(100, PARAMS))
+    told = Told(market)
+    first, other = told.trying, "b" if told.trying == "a" else "a"
+    explanation = told.fails().answers().explain()
+    assert explanation.attempts[0].words.startswith("one of 2 within 0.02 of the best")
+    assert explanation.attempts[1].endpoint == f"{other}/m"
+    assert explanation.attempts[1].words.startswith("the best score of those that could be tried (score ")
+    assert find(explanation, first).verdict == "failed"
+
+
+def test_candidates_are_in_the_order_of_their_score() -> None:
+    market = looking("a", "b", "c", "dear")
+    market.router.reprice({"dear/m": endpoint("dear", 9.0).price})
+    market.see("a", times=20, ms=300)
+    market.fail("a", times=3)
+    explanation = Told(market).answers().explain()
+    [part] = explanation.models
+    assert [one.endpoint for one in part.candidates] == ["b/m", "c/m", "a/m", "dear/m"]
+    assert [one.rank for one in part.candidates] == [1, 2, 3, None]
+
+
+def test_without_looks_the_attempts_are_told_all_the_same() -> None:
+    market = Market(endpoint("a"), endpoint("b"))
+    explanation = Told(market).fails().answers().explain()
+    [part] = explanation.models
+    assert part.words == "the model asked for, 2 attempts; the figures of that moment are no longer kept"
+    assert len(explanation.attempts) == 2
+    assert {one.verdict for one in part.candidates} == {"failed", "answered"}

@@ -28,6 +28,7 @@ from typing_extensions import override
 from providerrank.apps.admin.gate import Gate, GatedApp
 from providerrank.apps.admin.metrics import render
 from providerrank.apps.admin.page.render import ASSETS, get_asset, render_live, render_page
+from providerrank.apps.admin.page.requests import render_explanation, render_forgotten
 from providerrank.apps.admin.reader import AdminReader, AdminSources, NotFoundError, RequestNotFoundError
 from providerrank.apps.admin.view import ErrorBody, ErrorView, Health, RankingView, Readiness, SessionsView, UsageView
 from providerrank.apps.reload import Reloaded, ReloadRefused
@@ -38,6 +39,7 @@ from providerrank.rules.explanation import Brief, Explanation
 logger = logging.getLogger("providerrank.admin")
 
 Task = Annotated[str, QueryParameter(description="What the requests are about: chat, code, json, tools, long-context.")]
+RequestId = Annotated[str, QueryParameter(name="id")]
 Limit = Annotated[int, QueryParameter(description="How many at most, 1 to 1,000.")]
 Tier = Annotated[
     str | None, QueryParameter(description="One of the configuration's tiers; none: the buyer's own weights.")
@@ -163,16 +165,34 @@ def _build_page(reader: AdminReader) -> list[ControllerRouterHandler]:
     async def page(task: Task = CHAT, tier: Tier = None) -> str:
         """The page."""
         await reader.refresh()
-        return render_page(reader.get_page(task, tier or None))
+        return render_page(reader.get_page(task, tier or None), await reader.get_latest())
 
     @get("/page/live", media_type=MediaType.HTML, include_in_schema=False)
     async def live(task: Task = CHAT, tier: Tier = None) -> str:
         """The part of the page that changes."""
         await reader.refresh()
-        return render_live(reader.get_page(task, tier or None))
+        return render_live(reader.get_page(task, tier or None), await reader.get_latest())
+
+    async def show(request_id: str) -> Response[str]:
+        try:
+            explanation = await reader.explain(request_id)
+        except RequestNotFoundError as error:
+            text = render_forgotten(str(error), reader.version)
+            return Response(text, status_code=404, media_type=MediaType.HTML)
+        return Response(render_explanation(explanation, reader.version), media_type=MediaType.HTML)
+
+    @get("/explain/{request_id:path}", media_type=MediaType.HTML, include_in_schema=False)
+    async def explained(request_id: FromPath[str]) -> Response[str]:
+        """One request, for people."""
+        return await show(request_id.removeprefix("/"))
+
+    @get("/explain", media_type=MediaType.HTML, include_in_schema=False)
+    async def found(request_id: RequestId) -> Response[str]:
+        """The same, from the form that asks for an id."""
+        return await show(request_id.strip())
 
     files = [_build_file(f"/page/{name}", name, media_type) for name, media_type in ASSETS.items()]
-    return [page, live, _build_file("/openapi.json", OPENAPI_FILE, MediaType.JSON), *files]
+    return [page, live, explained, found, _build_file("/openapi.json", OPENAPI_FILE, MediaType.JSON), *files]
 
 
 def _build_file(path: str, name: str, media_type: str) -> ControllerRouterHandler:

@@ -158,6 +158,7 @@ class AdminReader:
         self._labelled = {endpoint.id: endpoint for endpoint in sources.catalog.endpoints}
         self._refreshed_us = 0
         self._pages: dict[tuple[str, str | None], _Kept[PageView]] = {}
+        self._latest: tuple[int, list[Brief]] = (-FRESH_US, [])
         self._readiness = _Kept(sources.now_us, self._compute_readiness)
         self._usage = _Kept(sources.now_us, self._compute_usage)
         self._health = _Kept(sources.now_us, self._compute_health)
@@ -192,8 +193,13 @@ class AdminReader:
         return found
 
     async def get_latest(self) -> list[Brief]:
-        """The latest requests, the newest first."""
-        return await self._sources.requests.get_latest(MAX_LATEST)
+        """The latest requests, the newest first; shared for a second by all who ask."""
+        now_us = self._sources.now_us()
+        made_us, latest = self._latest
+        if not made_us <= now_us < made_us + FRESH_US:
+            latest = await self._sources.requests.get_latest(MAX_LATEST)
+            self._latest = now_us, latest
+        return latest
 
     async def refresh(self) -> None:
         """Bring the counters up to date; to be awaited before they are read."""

@@ -1,19 +1,20 @@
 """A page's values to HTML: pure functions of text to text.
 
-Everything variable passes through ``_esc``. No style attributes and no inline script: the
+Everything variable passes through ``escape``. No style attributes and no inline script: the
 page's content security policy allows neither, so bars are drawn as SVG, whose sizes are
 attributes. Whatever a bar or a colour says is also there as text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from html import escape
 from importlib.resources import files
 from typing import Final
 from urllib.parse import quote
 
+from providerrank.apps.admin.page.html import document, escape, money, percent, seconds
+from providerrank.apps.admin.page.requests import FIND, render_latest
 from providerrank.apps.admin.view import (
     BudgetView,
     EndpointView,
@@ -24,6 +25,7 @@ from providerrank.apps.admin.view import (
     UsageView,
     WeightsView,
 )
+from providerrank.rules.explanation import Brief
 
 ASSETS: Final = {
     "page.css": "text/css; charset=utf-8",
@@ -55,33 +57,21 @@ def get_asset(name: str) -> bytes:
     return files("providerrank.apps.admin.page").joinpath(name).read_bytes()
 
 
-def render_page(view: PageView) -> str:
+def render_page(view: PageView, latest: Sequence[Brief] = ()) -> str:
     """Write the whole document."""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>ProviderRank</title>
-<link rel="icon" href="/page/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/page/page.css">
-<script src="/page/page.js" defer></script>
-<noscript><meta http-equiv="refresh" content="10"></noscript>
-</head>
-<body>
-<header>
+    header = f"""<header>
 <h1><img src="/page/icon.svg" alt="" width="26" height="26"> ProviderRank</h1>
-<p class="version">{_esc(view.version)}</p>
+<p class="version">{escape(view.version)}</p>
 <form method="get" action="/" aria-label="What to rank for">
 <label>Task <select name="task">{_options(view.tasks, view.task)}</select></label>
 {_tier_select(view)}<button>Show</button>
 </form>
+{FIND if latest else ""}
 <p class="live"><span id="age" role="status"></span>
 <button id="pause" type="button" aria-pressed="false" hidden>Pause</button></p>
-</header>
-<main id="live">
-{render_live(view)}
+</header>"""
+    body = f"""<main id="live">
+{render_live(view, latest)}
 </main>
 <footer>
 <p class="legend" aria-label="Parts of a score">A score is the sum of
@@ -89,18 +79,22 @@ def render_page(view: PageView) -> str:
 <span class="key uptime">uptime</span> and <span class="key price">price</span>,
 less what the belief in an outage takes off.</p>
 <p><a href="/metrics">Metrics</a> <a href="/openapi.json">OpenAPI</a> <a href="/ready">Readiness</a></p>
-</footer>
-</body>
-</html>
+</footer>"""
+    return document("ProviderRank", header, body, _SCRIPT)
+
+
+_SCRIPT: Final = """<script src="/page/page.js" defer></script>
+<noscript><meta http-equiv="refresh" content="10"></noscript>
 """
 
 
-def render_live(view: PageView) -> str:
+def render_live(view: PageView, latest: Sequence[Brief] = ()) -> str:
     """Write the part that is fetched again and again: the figures and every table."""
     rankings = zip(view.rankings, view.left_out, strict=True)
     parts = [_figures(view), *(_ranking(ranking, left_out, view.at_s) for ranking, left_out in rankings)]
     if view.usage is not None:
         parts.append(_usage(view.usage))
+    parts.append(render_latest(latest))
     return "\n".join(parts)
 
 
@@ -114,7 +108,7 @@ def _usage(usage: UsageView) -> str:
 <table>
 <thead><tr>
 <th scope="col">Key</th>
-<th scope="col" class="n"><abbr title="{_esc(usage.day)}, UTC; what requests under way have set aside is in it">Spent
+<th scope="col" class="n"><abbr title="{escape(usage.day)}, UTC; what requests under way have set aside is in it">Spent
 today</abbr></th>
 <th scope="col" class="n">Requests today</th>
 <th scope="col" class="n"><abbr title="Prompt tokens and completion tokens">Tokens today</abbr></th>
@@ -132,15 +126,15 @@ today</abbr></th>
 
 def _key_row(key: KeyView) -> str:
     models = "all models" if key.models is None else ", ".join(key.models)
-    tiers = f"<small>{_esc(', '.join(key.tiers))}</small>" if key.tiers else ""
+    tiers = f"<small>{escape(', '.join(key.tiers))}</small>" if key.tiers else ""
     cells = (
-        f'<th scope="row"><b>{_esc(key.key)}</b></th>',
-        f'<td class="n">{_budget(key.spend_today, _money)}</td>',
+        f'<th scope="row"><b>{escape(key.key)}</b></th>',
+        f'<td class="n">{_budget(key.spend_today, money)}</td>',
         f'<td class="n">{key.requests_today:,}</td>',
         f'<td class="n">{key.input_tokens_today:,} / {key.output_tokens_today:,}</td>',
         f'<td class="n">{_budget(key.requests_this_minute, _count)}</td>',
         f'<td class="n">{_budget(key.tokens_this_minute, _count)}</td>',
-        f"<td>{_esc(models)}{tiers}</td>",
+        f"<td>{escape(models)}{tiers}</td>",
     )
     return f"<tr>{''.join(cells)}</tr>"
 
@@ -155,7 +149,7 @@ def _figures(view: PageView) -> str:
     state = (
         '<strong class="yes">● Ready</strong>'
         if view.ready
-        else f'<strong class="no">○ Not ready</strong> <small>{_esc(view.not_ready_because or "")}</small>'
+        else f'<strong class="no">○ Not ready</strong> <small>{escape(view.not_ready_because or "")}</small>'
     )
     tiles = (
         ("State", state),
@@ -165,7 +159,7 @@ def _figures(view: PageView) -> str:
         ("Fallbacks", f"<strong>{figures.fallbacks:,}</strong>"),
         ("Streams continued", f"<strong>{figures.continuations:,}</strong>"),
         ("Under way", f"<strong>{figures.pending:,}</strong>"),
-        ("Cost at list price", f"<strong>{_money(figures.cost_usd)}</strong>"),
+        ("Cost at list price", f"<strong>{money(figures.cost_usd)}</strong>"),
     )
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)
     return f'<dl class="figures">{cells}</dl>'
@@ -180,8 +174,8 @@ def _ranking(ranking: RankingView, left_out: int, now_s: float) -> str:
         else ""
     )
     return f"""<section>
-<h2>{_esc(ranking.model)}</h2>
-<div class="scroll" tabindex="0" role="region" aria-label="Ranking of {_esc(ranking.model)}">
+<h2>{escape(ranking.model)}</h2>
+<div class="scroll" tabindex="0" role="region" aria-label="Ranking of {escape(ranking.model)}">
 <table>
 <thead><tr>
 <th scope="col" class="n"><abbr title="Rank: 1 is tried first">#</abbr></th>
@@ -205,16 +199,16 @@ def _ranking(ranking: RankingView, left_out: int, now_s: float) -> str:
 
 def _row(endpoint: EndpointView, weights: WeightsView, now_s: float) -> str:
     word, mark = STATES[endpoint.state]
-    reason = f"<small>{_esc(endpoint.reason)}</small>" if endpoint.reason else ""
+    reason = f"<small>{escape(endpoint.reason)}</small>" if endpoint.reason else ""
     rank = "" if endpoint.rank is None else str(endpoint.rank)
     _, _, rest = endpoint.endpoint.partition("/")
     cells = (
         f'<td class="n rank">{rank}</td>',
-        f'<th scope="row"><b>{_esc(endpoint.provider)}</b><small>/{_esc(rest)}</small></th>',
+        f'<th scope="row"><b>{escape(endpoint.provider)}</b><small>/{escape(rest)}</small></th>',
         f"<td>{_score(endpoint, weights)}</td>",
         f'<td class="n">{_median(endpoint)}</td>',
-        f'<td class="n">{_seconds(endpoint.ttft_p95_s)}</td>',
-        f'<td class="n">{_percent(endpoint.success)}<small>{_evidence(endpoint.requests)}</small></td>',
+        f'<td class="n">{seconds(endpoint.ttft_p95_s)}</td>',
+        f'<td class="n">{percent(endpoint.success)}<small>{_evidence(endpoint.requests)}</small></td>',
         f'<td class="n">{_price(endpoint.price.input_usd)} / {_price(endpoint.price.output_usd)}</td>',
         f'<td class="n">{endpoint.in_flight}</td>',
         f'<td><span class="state"><i aria-hidden="true">{mark}</i> {word}</span>{reason}</td>',
@@ -253,7 +247,7 @@ def _failure(failure: FailureView | None, now_s: float) -> str:
         return '<span class="none">none seen</span>'
     at = datetime.fromtimestamp(failure.at_s, UTC).isoformat(timespec="seconds")
     ago = _ago(now_s - failure.at_s)
-    return f'{_esc(failure.kind.replace("_", " "))} <small><time datetime="{at}">{ago}</time></small>'
+    return f'{escape(failure.kind.replace("_", " "))} <small><time datetime="{at}">{ago}</time></small>'
 
 
 def _tier_select(view: PageView) -> str:
@@ -265,7 +259,7 @@ def _tier_select(view: PageView) -> str:
 
 def _options(values: Iterable[str], selected: str | None) -> str:
     return "".join(
-        f'<option value="{_esc(value)}"{" selected" if value == selected else ""}>{_esc(value)}</option>'
+        f'<option value="{escape(value)}"{" selected" if value == selected else ""}>{escape(value)}</option>'
         for value in values
     )
 
@@ -279,19 +273,8 @@ def _ago(seconds: float) -> str:
 
 def _median(endpoint: EndpointView) -> str:
     if endpoint.ttft_p50_s is None:
-        return f'<span class="none">{_seconds(endpoint.ttft_s)}</span><small>assumed</small>'
-    return _seconds(endpoint.ttft_p50_s)
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return '<span class="none">unknown</span>'
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
-
-
-def _percent(value: float) -> str:
-    # Never rounded up to a hundred: that is a claim about reliability.
-    return "100 %" if value >= 0.99995 else f"{int(value * 10_000) / 100:.2f} %"
+        return f'<span class="none">{seconds(endpoint.ttft_s)}</span><small>assumed</small>'
+    return seconds(endpoint.ttft_p50_s)
 
 
 def _evidence(requests: float) -> str:
@@ -302,13 +285,5 @@ def _price(usd: float) -> str:
     return f"${usd:.2f}" if usd == 0 or usd >= 0.1 else f"${usd:.3g}"
 
 
-def _money(usd: float) -> str:
-    return f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}"
-
-
 def _count(value: float) -> str:
     return f"{value:,.0f}"
-
-
-def _esc(text: str) -> str:
-    return escape(text, quote=True)
