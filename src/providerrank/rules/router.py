@@ -532,9 +532,13 @@ class Router:
                 state.standings.clear()
 
     def cool(self, endpoint_id: str, until_us: int) -> None:
-        """Do not use the endpoint before ``until_us``; of several deadlines the latest holds."""
-        state = self._endpoints[endpoint_id]
-        state.cooling_until_us = max(state.cooling_until_us, until_us)
+        """Do not use the endpoint before ``until_us``; of several deadlines the latest holds.
+
+        One that is no longer in the catalog is ignored.
+        """
+        state = self._endpoints.get(endpoint_id)
+        if state is not None:
+            state.cooling_until_us = max(state.cooling_until_us, until_us)
 
     def acquire(self, endpoint_id: str) -> None:
         """One more request in flight on it."""

@@ -58,6 +58,7 @@ def test_the_retired_are_kept_until_forgotten_and_learned_of_meanwhile() -> None
 
     market.router.forget_retired()
     market.see("a")
+    market.router.cool("a/m", market.now + S)
     assert market.router.windows() == []
 
 

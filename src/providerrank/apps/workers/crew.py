@@ -252,9 +252,10 @@ class Crew(Plane):
     async def _spawn(self, index: int) -> Member:
         ours, theirs = socket.socketpair()
         numbers = [one.fileno() for one in self._sockets]
-        with theirs:
+        try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                # Without the current folder among the places that modules come from.
                 "-P",
                 "-m",
                 "providerrank.apps.workers.process",
@@ -264,6 +265,11 @@ class Crew(Plane):
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), *numbers),
             )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         member = self._members[index] = Member(index, process, Link())
         member.link.on_tell = {
             messages.SEEN: lambda body: self._take_seen(member, body),
