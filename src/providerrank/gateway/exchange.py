@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from providerrank.gateway.accounts import account_answer, account_lost, charge
 from providerrank.gateway.leg import Leg
 from providerrank.gateway.priority import LOW, WAKE_US
 from providerrank.gateway.relay import Broken, Relay, Seen
@@ -23,7 +24,6 @@ from providerrank.rules.attempts import (
     TABLE,
     Action,
     Answer,
-    Attempt,
     Attempts,
     Drop,
     Fail,
@@ -36,11 +36,10 @@ from providerrank.rules.attempts import (
 from providerrank.rules.attempts import (
     Relay as RelayAction,
 )
-from providerrank.rules.budget import compute_cost_nusd
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.finished import CLIENT_LEFT, NO_USAGE, Finished, Trace, Usages, get_cut_ask, get_kept_log
 from providerrank.rules.hedging import HedgeBudget
-from providerrank.rules.observation import Observation, Outcome
+from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS
 from providerrank.wire.answer import Usage
 from providerrank.wire.dialect import CannotSay
@@ -123,8 +122,8 @@ class Exchange:
     ) -> None:
         self.gateway = gateway
         self._client = client
-        self._intake = intake
-        self._session = session
+        self.intake = intake
+        self.session = session
         self._extra = extra
         self.request_id = request_id
         self._plan = plan
@@ -136,7 +135,7 @@ class Exchange:
     @property
     def api(self) -> str:
         """Which API was called; a label of metrics."""
-        return self._intake.api
+        return self.intake.api
 
     def tell(self) -> Finished:
         """What there is to tell of it, now that it is over."""
@@ -144,7 +143,7 @@ class Exchange:
         ask = plan.ask
         finished = Finished(
             self.request_id,
-            self._intake.api,
+            self.intake.api,
             ask if ask.preferences is None and not ask.fallback_models else get_cut_ask(ask),
             self._relay is not None,
             self.status,
@@ -284,16 +283,16 @@ class Exchange:
         """A whole body with status 200, to a request that was not streamed."""
         body = leg.body[0] if len(leg.body) == 1 else b"".join(leg.body)
         try:
-            reply, body = read_whole(self._intake, leg.dialect, body)
+            reply, body = read_whole(self.intake, leg.dialect, body)
         except Malformed as error:
             self.failed(leg, now, Fault.MALFORMED, detail=str(error), note=error.note)
             return
-        schema = self._intake.schema
+        schema = self.intake.schema
         if schema is not None and reply.is_plain_and_complete and breaks_schema(schema, reply.text):
             self.held_status, self.held_body = 200, body
             if self.claim is not None:
                 # Whole, and billed for, though of no use.
-                self._charge(self.claim, leg, reply.usage, len(reply.text.encode()))
+                charge(self, self.claim, leg, reply.usage, len(reply.text.encode()))
             self.failed(leg, now, Fault.SCHEMA)
             return
         attempt = leg.attempt
@@ -310,7 +309,7 @@ class Exchange:
         leg.error_since_us = None
         body = b"".join(leg.body)
         status = leg.status
-        if status in NO_SUCH_API and self._intake.is_chat and leg.dialect is None and leg.target.turn():
+        if status in NO_SUCH_API and self.intake.is_chat and leg.dialect is None and leg.target.turn():
             # The same attempt, in the words it understands: nobody is to blame.
             again = Leg(self, leg.attempt, leg.target)
             if leg is self._rival:
@@ -327,7 +326,7 @@ class Exchange:
             self.gateway.router.cool(endpoint_id, cool_until)
         if TABLE[reading.fault].to_client and self.held_status != 200:
             body = leg.target.redact(body)
-            if leg.dialect is not self._intake.dialect:
+            if leg.dialect is not self.intake.dialect:
                 message = leg.target.redact(reading.message.encode()).decode()
                 body = self._write_error(status, message, reading.code or None, reading.param)
             self.held_status, self.held_body = status, body
@@ -355,7 +354,7 @@ class Exchange:
             # Whether the stream moves is a matter for the next tick: no clock is read for each event.
             leg.progressed = True
             self._flush(leg, relay)
-            if relay.finished and leg.finished_us is None and self._intake.choices:
+            if relay.finished and leg.finished_us is None and self.intake.choices:
                 leg.finished_us = self.gateway.now_us()
         elif seen is Seen.DONE:
             self._flush(leg, relay)
@@ -491,7 +490,7 @@ class Exchange:
         gateway = self.gateway
         attempt, target = leg.attempt, leg.target
         upstream_model = target.upstream.upstream_model
-        intake, relay = self._intake, self._relay
+        intake, relay = self.intake, self._relay
         dialect = None
         if intake.dialect is not None or target.speaks_only is not None:
             dialect = target.get_dialect(intake.api)
@@ -548,116 +547,26 @@ class Exchange:
 
     def _write_error(self, status: int, message: str, code: str | None, param: str | None = None) -> bytes:
         """An error in the API the client speaks."""
-        dialect = self._intake.dialect
+        dialect = self.intake.dialect
         write = write_error if dialect is None else dialect.write_error
         return write(status, message, code=code, param=param)
 
     # ---- accounts ------------------------------------------------------------------------------------------------
 
-    def _charge_lost(self, claim: Claim, leg: Leg) -> None:
-        """An attempt did not bring the answer: what is known of what it cost."""
-        attempt, relay = leg.attempt, leg.relay
-        if relay is not None and attempt.first_content_us is not None:
-            self._charge(claim, leg, relay.usage, relay.written_bytes)
-        elif attempt.fault is None and attempt.connected_us is not None:
-            # Nobody waited for its answer; its prompt had been read all the same.
-            self._charge(claim, leg, None, 0)
-
-    def _charge(self, claim: Claim, leg: Leg, usage: Usage | None, written_bytes: int) -> None:
-        """What an attempt says it used; where it says nothing, what was sent and what came."""
-        used = usage or Usage()
-        claim.charge(
-            leg.attempt.endpoint,
-            self._intake.input_tokens if used.prompt_tokens is None else used.prompt_tokens,
-            max(written_bytes // BYTES_PER_TOKEN, 0) if used.completion_tokens is None else used.completion_tokens,
-            used.cached_tokens or 0,
-        )
+    def _let_go(self, leg: Leg) -> None:
+        """The attempt is over."""
+        if leg is self._rival:
+            self._rival = None
+        else:
+            self._leg = None
 
     def _account(self, leg: Leg, outcome: Outcome, now: int) -> None:
-        if self.claim is not None:
-            self._charge_lost(self.claim, leg)
-        if leg is self._rival:
-            self._rival = None
-        else:
-            self._leg = None
-        attempt = leg.attempt
-        total = now - attempt.started_us
-        observation = Observation(
-            attempt.endpoint.id,
-            self._intake.task,
-            now,
-            outcome,
-            self._get_ttft_us(attempt),
-            total,
-            silent_us=total if attempt.beaten else None,
-        )
-        self.gateway.end_attempt(attempt, observation, self._session)
+        self._let_go(leg)
+        account_lost(self, leg, outcome, now)
 
     def _account_success(self, leg: Leg, now: int, usage: Usage | None, counted: int) -> None:
-        if leg is self._rival:
-            self._rival = None
-        else:
-            self._leg = None
-        gateway, attempt, target = self.gateway, leg.attempt, leg.target
-        endpoint = attempt.endpoint
-        prompt = self._intake.input_tokens
-        billed = cached = None
-        if usage is not None:
-            billed, cached = usage.completion_tokens, usage.cached_tokens
-            if usage.prompt_tokens is not None:
-                prompt = usage.prompt_tokens
-        tokens = counted if billed is None else billed
-        cost = compute_cost_nusd(endpoint.price, prompt, tokens, cached or 0)
-        if self._intake.prefix:
-            gateway.router.settle(self._intake.prefix, endpoint.id, prompt, cached, now)
-        self.usage = (prompt, tokens, cost)
-        if self.claim is not None:
-            self.claim.charge(endpoint, prompt, tokens, cached or 0)
-        stats, pace = target.stats, target.pace
-        stats.input_tokens += prompt
-        stats.output_tokens += tokens
-        stats.cost_nusd += cost
-        total = now - attempt.started_us
-        outcome = Outcome.SUCCESS
-        relay = leg.relay
-        if relay is None:
-            pace.observe(total, tokens)
-        else:
-            pace.observe(now - (attempt.first_content_us or now), tokens)
-            schema = self._intake.schema
-            if relay.bad_events:
-                outcome = Outcome.FAILURE
-            elif schema is not None and relay.is_plain_and_complete and breaks_schema(schema, relay.text):
-                # It has been delivered and can not be taken back; the endpoint answers for it all the same.
-                outcome = Outcome.SCHEMA_VIOLATION
-        observation = Observation(
-            endpoint.id,
-            self._intake.task,
-            now,
-            outcome,
-            self._get_ttft_us(attempt),
-            total,
-            prompt,
-            counted if billed is not None else None,
-            billed,
-        )
-        gateway.end_attempt(attempt, observation, self._session)
-
-    def _get_ttft_us(self, attempt: Attempt) -> int | None:
-        """Time to the first content.
-
-        An answer that is not streamed shows no first token. The time to its first byte stands in for it,
-        but only while nobody has streamed this model: the two must not be compared with each other.
-        """
-        first = attempt.first_content_us
-        if first is None:
-            return None
-        streamed = self.gateway.streamed_models
-        if self._relay is not None:
-            streamed.add(attempt.model)
-        elif attempt.model in streamed:
-            return None
-        return first - attempt.started_us
+        self._let_go(leg)
+        account_answer(self, leg, now, usage, counted)
 
     # ---- what the machine asks of an attempt that says nothing (Watch) -------------------------------------------
 
@@ -668,7 +577,7 @@ class Exchange:
 
     def get_hedge_us(self, endpoint: Endpoint) -> int | None:
         """After how long of silence a second attempt may begin; None: not for this request (``rules.hedging``)."""
-        intake = self._intake
+        intake = self.intake
         if (
             not self.gateway.settings.hedge
             or not intake.stream
@@ -682,8 +591,8 @@ class Exchange:
         """How long an endpoint may say nothing before another is asked."""
         gateway = self.gateway
         fixed = gateway.clocks.first_token_us
-        silence = gateway.router.first_token_us(endpoint.id, self._intake.task) if fixed is None else fixed
+        silence = gateway.router.first_token_us(endpoint.id, self.intake.task) if fixed is None else fixed
         if self._relay is None:
-            silence += gateway.targets[endpoint.id].pace.allow_us(self._intake.output_tokens, gateway.clocks.idle_us)
+            silence += gateway.targets[endpoint.id].pace.allow_us(self.intake.output_tokens, gateway.clocks.idle_us)
         # Whatever the clocks say, half of what is left is kept for the others.
         return min(silence, budget_us // 2)
