@@ -51,6 +51,8 @@ _MIN_INDEX: Final = math.ceil(math.log(MIN_TTFT_US) * _INV_LOG_GAMMA)
 _MAX_INDEX: Final = math.ceil(math.log(MAX_TTFT_US) * _INV_LOG_GAMMA)
 _MIDDLE: Final = {i: 2 * GAMMA**i / (GAMMA + 1) for i in range(_MIN_INDEX, _MAX_INDEX + 1)}
 _MIDDLE_US: Final = {i: round(v) for i, v in _MIDDLE.items()}
+_EDGE_US: Final = {i: int(GAMMA**i) for i in range(_MIN_INDEX, _MAX_INDEX + 1)}
+"""The longest TTFT a bucket may hold."""
 _LOG_MIDDLE: Final = {i: math.log(v) for i, v in _MIDDLE.items()}
 _MEDIAN_POWER: Final = PARAMS.ttft_median_power
 _TAIL_POWER: Final = PARAMS.ttft_tail_power
@@ -216,12 +218,12 @@ class Window:
         order, sums = self._sum_up()
         at_us = from_us
         for index in order:
-            if _MIDDLE_US[index] < from_us:
+            if _EDGE_US[index] <= from_us:
                 continue
             longer = self._count_beyond(at_us, order, sums)
             if self._count_beyond(at_us + round(by_us), order, sums) >= share * longer:
                 return at_us
-            at_us = _MIDDLE_US[index]
+            at_us = _EDGE_US[index]
         return at_us
 
     def _count_beyond(self, us: int, order: list[int], sums: list[float]) -> float:
@@ -395,10 +397,13 @@ class Window:
 
     @property
     def p95_us(self) -> int | None:
-        """TTFT at the 95th percentile. None when never measured."""
+        """What no more than one TTFT in twenty is longer than. None when never measured.
+
+        It is the upper border of the 95th percentile's bucket, so that the sketch's error makes those no more.
+        """
         if self._stale:
             self._settle()
-        return _MIDDLE_US[self._tail] if self._tail else None
+        return _EDGE_US[self._tail] if self._tail else None
 
     @property
     def p99_us(self) -> int | None:

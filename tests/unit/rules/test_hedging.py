@@ -112,28 +112,37 @@ OTHER_US = 400 * MS
 
 def test_after_the_95th_percentile() -> None:
     after_us = compute_hedge_us(fill([300 * MS] * 93 + [2 * S] * 4 + [9 * S] * 3), OTHER_US)
-    assert after_us == pytest.approx(2 * S, rel=0.02)
+    assert after_us == pytest.approx(2 * S, rel=0.05)
     after_us = compute_hedge_us(fill([300 * MS] * 96 + [2 * S] * 4), OTHER_US)
-    assert after_us == pytest.approx(300 * MS, rel=0.02)
+    assert after_us == pytest.approx(300 * MS, rel=0.05)
+
+
+@pytest.mark.parametrize("ttft_us", [101 * MS, 333_333, 1 * S, 24_330_000])
+def test_what_is_as_slow_as_the_p95_is_not_slower_than_it(ttft_us: int) -> None:
+    """Whatever the sketch's error: or more than one in twenty would be hedged."""
+    window = fill([100 * MS] * 90 + [ttft_us] * 6 + [60 * S] * 4)
+    after_us = compute_hedge_us(window, OTHER_US)
+    assert after_us is not None
+    assert ttft_us <= after_us <= 1.05 * ttft_us
 
 
 def test_later_where_one_so_slow_is_about_to_speak() -> None:
     """The p95 is at 300 ms; most of what is slower is there by 500 ms, and what is not takes seconds."""
     window = fill([300 * MS] * 950 + [400 * MS] * 30 + [500 * MS] * 19 + [9 * S])
-    assert window.p95_us == pytest.approx(300 * MS, rel=0.02)
-    assert compute_hedge_us(window, OTHER_US) == pytest.approx(500 * MS, rel=0.02)
-    assert compute_hedge_us(window, 150 * MS) == pytest.approx(300 * MS, rel=0.02), "a faster one is worth it sooner"
+    assert window.p95_us == pytest.approx(300 * MS, rel=0.05)
+    assert compute_hedge_us(window, OTHER_US) == pytest.approx(500 * MS, rel=0.05)
+    assert compute_hedge_us(window, 150 * MS) == pytest.approx(300 * MS, rel=0.05), "a faster one is worth it sooner"
 
 
 def test_of_a_light_tail_only_what_is_slower_than_any() -> None:
     window = fill([300 * MS + 2 * MS * at for at in range(100)])
-    assert compute_hedge_us(window, OTHER_US) == pytest.approx(500 * MS, rel=0.04)
+    assert compute_hedge_us(window, OTHER_US) == pytest.approx(500 * MS, rel=0.05)
 
 
 def test_one_in_ten_is_enough() -> None:
     for slow, after_us in ((4, 500 * MS), (6, 300 * MS)):
         window = fill([300 * MS] * 950 + [500 * MS] * (50 - slow) + [9 * S] * slow)
-        assert compute_hedge_us(window, OTHER_US) == pytest.approx(after_us, rel=0.02)
+        assert compute_hedge_us(window, OTHER_US) == pytest.approx(after_us, rel=0.05)
 
 
 def test_never_before_enough_was_seen() -> None:
@@ -150,10 +159,11 @@ def test_never_sooner_than_anybody_would_feel() -> None:
 
 def test_the_p95_follows_what_comes() -> None:
     window = fill([300 * MS] * 40)
-    assert window.p95_us == pytest.approx(300 * MS, rel=0.02)
+    assert window.p95_us == pytest.approx(300 * MS, rel=0.05)
     for _ in range(10):
         window.observe(Observation("a/m", "chat", S, Outcome.SUCCESS, 3 * S, 4 * S))
-    assert window.p95_us == window.quantile_us(0.95) == pytest.approx(3 * S, rel=0.02)
+    assert window.p95_us == pytest.approx(3 * S, rel=0.05)
+    assert (window.p95_us or 0) >= (window.quantile_us(0.95) or 0)
     assert Window().p95_us is None
 
 
@@ -163,7 +173,7 @@ def test_the_router_knows_it_by_endpoint_and_task() -> None:
     market.see("a", times=50, ms=400)
     market.wait(2)
     market.see("a", ms=400)
-    assert market.router.hedge_us("a/m", "chat") == pytest.approx(400 * MS, rel=0.02)
+    assert market.router.hedge_us("a/m", "chat") == pytest.approx(400 * MS, rel=0.05)
     assert market.router.hedge_us("a/m", "an unheard-of task") == market.router.hedge_us("a/m", "chat")
     assert market.router.hedge_us("a/m", "tools") is None
     assert market.router.hedge_us("b/m", "chat") is None
@@ -178,7 +188,7 @@ def test_the_router_finds_it_anew_now_and_then() -> None:
     market.see("a", times=9, ms=5_000, gap_s=0.1)
     assert market.router.hedge_us("a/m", "chat") == before
     market.see("a", times=9, ms=5_000, gap_s=0.1)
-    assert market.router.hedge_us("a/m", "chat") == pytest.approx(5 * S, rel=0.02)
+    assert market.router.hedge_us("a/m", "chat") == pytest.approx(5 * S, rel=0.05)
 
 
 # ---- on whom ---------------------------------------------------------------------------------------------------------
@@ -243,14 +253,14 @@ def test_its_mass_goes_where_the_longer_ones_are() -> None:
     mean = window.observe_spread(2 * S, spread)
     assert window.timed == pytest.approx(101, rel=1e-3)
     assert window.requests == pytest.approx(100, rel=1e-3), "it neither succeeded nor failed"
-    assert 2.718281828**mean == pytest.approx((1 * S * 4 * S) ** 0.5, rel=0.02)
+    assert 2.718281828**mean == pytest.approx((1 * S * 4 * S) ** 0.5, rel=0.05)
 
 
 def test_longer_than_any_seen_it_is_at_least_that() -> None:
     window = fill([300 * MS] * 10)
     assert window.get_longer_share(1 * S) == 0.0
     window.observe_spread(S, window.compute_spread(1 * S))
-    assert window.quantile_us(1.0) == pytest.approx(1 * S, rel=0.02)
+    assert window.quantile_us(1.0) == pytest.approx(1 * S, rel=0.05)
 
 
 def test_nothing_known_nothing_is_longer() -> None:
