@@ -17,7 +17,6 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -40,13 +39,16 @@ MINERS = tuple(f"miner{number}" for number in range(3))
 VALIDATORS = ("validator0", "validator1")
 ONLOOKERS = ("onlooker",)
 SETTINGS = ChainSettings(
-    tempo_blocks=30,
-    block_time_us=5_000,
+    tempo_blocks=40,
+    block_time_us=10_000,
     max_uids=16,
     weights_rate_limit_blocks=12,
-    halt_after_blocks=60,
+    halt_after_blocks=80,
 )
-LONGEST_LIFE_S = 0.15
+LONGEST_PAUSE_S = 0.15
+"""Between kills."""
+REST_S = 0.002
+"""After a refusal, so that others get at the ledger."""
 STAKE = 1_000 * RAO
 
 Note = Callable[..., None]
@@ -66,22 +68,26 @@ def act_as_miner(ledger: Ledger, name: str, note: Note) -> None:
     while True:
         head = ledger.read(lambda _, state: state.head)
         digest, opening = secrets.token_hex(32), secrets.token_bytes(32)
-        with suppress(Refused):
+        try:
             if head.phases.may_commit(head.block):
                 made = write(ledger, chain_acts.commit, hotkey, head.epoch, digest)
                 note("commit", hotkey, head.epoch, digest, made.block)
             else:
                 made = write(ledger, chain_acts.reveal, hotkey, head.epoch, opening)
                 note("reveal", hotkey, head.epoch, opening.hex(), made.block)
+        except Refused:
+            time.sleep(REST_S)
 
 
 def act_as_validator(ledger: Ledger, name: str, note: Note) -> None:
     hotkey = get_address(name)
     while True:
         said = {uid: random.randrange(1, 65_536) for uid in range(3)}
-        with suppress(Refused):
+        try:
             made = write(ledger, chain_acts.set_weights, hotkey, said, 0)
             note("weights", hotkey, 0, "", made.block)
+        except Refused:
+            time.sleep(REST_S)
 
 
 def look_on(ledger: Ledger, _: str, note: Note) -> None:
@@ -115,7 +121,7 @@ def run(folder: Path, kills: int, seed: int) -> dict[str, object]:
         for name, act in roles.items():
             if name not in alive:
                 alive[name] = start(partial(live, path, name, act, notes))
-        time.sleep(chance.uniform(0.0, LONGEST_LIFE_S) if number < kills else LONGEST_LIFE_S)
+        time.sleep(chance.uniform(0.0, LONGEST_PAUSE_S) if number < kills else LONGEST_PAUSE_S)
         # Often one, sometimes all: then nobody is left in the middle of whatever it was.
         doomed = list(alive) if number == kills or chance.random() < 0.1 else [chance.choice(list(alive))]
         for name in doomed:
