@@ -5,14 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_processes_killed_at_any_instant_neither_lose_nor_double_anything(tmp_path: Path) -> None:
-    """40 kills; bench/chain_crashes.py does 200."""
+def run(module: str, *arguments: str) -> dict[str, Any]:
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.integration.chain_crashes", str(tmp_path), "40", "1"],
+        [sys.executable, "-m", f"tests.integration.{module}", *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
         capture_output=True,
@@ -22,9 +22,22 @@ def test_processes_killed_at_any_instant_neither_lose_nor_double_anything(tmp_pa
     )
     assert ended.returncode == 0, ended.stderr[-2_000:]
     assert ended.stderr == ""
-    found = json.loads(ended.stdout)
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+def test_processes_killed_at_any_instant_neither_lose_nor_double_anything(tmp_path: Path) -> None:
+    """40 kills; bench/chain_crashes.py does 200."""
+    found = run("chain_crashes", str(tmp_path), "40", "1")
     assert found["wrong"] == []
     # And there was something to lose.
     assert found["epochs"] >= 2
     assert found["neurons"] == 6
     assert min(found["receipts"].values()) >= 3
+
+
+def test_an_act_killed_before_any_of_its_statements_has_not_happened(tmp_path: Path) -> None:
+    found = run("chain_statements", str(tmp_path))
+    assert found["wrong"] == []
+    assert min(found["kills"].values()) >= 5
+    assert found["kills"]["the end of an epoch"] > 20
