@@ -54,7 +54,7 @@ HISTORY: tuple[tuple[str, int, int, Act], ...] = (
     ("fund another", 0, 1, do(chain_acts.fund, LATE, RAO)),
     ("replace a neuron", 0, 1, do(chain_acts.register, LATE, RAO // 10)),
 )
-"""What is done, after how many blocks, and in how many transactions: one for each epoch that ends on the way, and one."""
+"""What is done, after how many blocks, in how many transactions: one for each epoch that ends on the way, and one."""
 
 
 def open_fixed(path: Path, time: Time) -> Ledger:
