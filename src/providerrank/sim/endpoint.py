@@ -425,7 +425,7 @@ class SimEndpoint:
             self.log.requests, int(now_s), msgspec.json.encode(ask.model or self.spec.model or "sim-model")
         )
         usage: bytes | None = None
-        if play is None or play.fault is not Fault.NO_USAGE:
+        if play is None or play.fault is not Fault.NO_USAGE or get_skip(api, play.fault, bool(ask.stream)) is not None:
             usage = api.get_usage(answer, factor)
         ttft_s = state.ttft_median_s
         if ttft_s > 0.0 and state.ttft_sigma > 0.0:
