@@ -16,7 +16,7 @@ import msgspec
 from providerrank.sim.asks import ChatAsk, CompletionAsk, Message, Tool
 from providerrank.sim.instances import compute_instance
 from providerrank.sim.spec import EndpointSpec
-from providerrank.sim.text import compute_pieces, compute_seed, escaped, get_length_mark, skip_delivered
+from providerrank.sim.text import compute_pieces, compute_seed, cut_after_mark, escaped, get_length_mark, skip_delivered
 
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_MESSAGE = 3
@@ -94,11 +94,17 @@ def compute_chat(spec: EndpointSpec, ask: ChatAsk, violate: bool = False) -> Ans
 
 
 def compute_completion(spec: EndpointSpec, ask: CompletionAsk) -> Answer:
-    """Return the answer to a plain completion request; raises ``Refusal`` past the context window."""
+    """Return the answer to a plain completion request; raises ``Refusal`` past the context window.
+
+    With ``prefill`` what follows the prompt's length mark is the beginning of the answer, which is continued.
+    """
     prompt = ask.text()
     prompt_tokens = len(prompt) // CHARACTERS_PER_TOKEN + 1
     _check_context(spec, prompt_tokens, ask.token_limit())
-    answer = _textual(spec, prompt, None, ask.token_limit(), ask.stops(), prompt_tokens)
+    delivered = None
+    if spec.prefill and (begun := cut_after_mark(prompt)):
+        prompt, delivered = prompt[: -len(begun)], begun
+    answer = _textual(spec, prompt, delivered, ask.token_limit(), ask.stops(), prompt_tokens)
     answer.chat = False
     return answer
 

@@ -300,18 +300,22 @@ class _Items:
     """The items of a streamed response, followed until each is done."""
 
     def __init__(self) -> None:
-        self.text = ""
+        self.texts: list[str] = []
         self.tool: str | None = None
         self.open: dict[int, str] = {}
-        self.count = 0
+
+    @property
+    def text(self) -> str:
+        """Everything said so far."""
+        return "".join(self.texts)
 
     def take(self, event: Value) -> None:
         """Follow one event that is not about the response as a whole."""
         kind = event["type"].removeprefix("response.")
         if kind == "output_item.added":
-            _must(event["output_index"] == self.count, "an item out of its place")
-            self.open[self.count] = event["item"]["id"]
-            self.count += 1
+            _must(event["output_index"] == len(self.texts), "an item out of its place")
+            self.open[len(self.texts)] = event["item"]["id"]
+            self.texts.append("")
             self.tool = event["item"].get("name")
         elif kind == "output_item.done":
             _must(self.open.pop(event["output_index"]) == event["item"]["id"], "the end of another item")
@@ -319,9 +323,10 @@ class _Items:
         else:
             _must(self.open.get(event["output_index"]) == event["item_id"], f"{kind} of no open item")
             if kind in ("output_text.delta", "function_call_arguments.delta"):
-                self.text += event["delta"]
+                self.texts[event["output_index"]] += event["delta"]
             elif kind in ("output_text.done", "function_call_arguments.done"):
-                _must(event.get("text", event.get("arguments")) == self.text, "deltas that do not add up")
+                told = event.get("text", event.get("arguments"))
+                _must(told == self.texts[event["output_index"]], "deltas that do not add up")
             else:
                 _must(kind in ("content_part.added", "content_part.done"), f"an event {kind}")
 

@@ -94,6 +94,12 @@ def get_length_mark(prompt: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def cut_after_mark(prompt: str) -> str:
+    """Return what follows the prompt's ``[[tokens=n]]``; nothing where there is none."""
+    found = _LENGTH_MARK.search(prompt)
+    return prompt[found.end() :] if found else ""
+
+
 def skip_delivered(pieces: list[str], delivered: str) -> list[str] | None:
     """Return what of the pieces remains after ``delivered``, or None where the text does not begin with it.
 
