@@ -287,7 +287,7 @@ class Tally:
                 text, finish = seen.text, seen.finish or ""
         if (seen.text, seen.tool, seen.finish) != (text, tool, finish):
             return f"says {seen.text[:150]!r}, {seen.tool}, {seen.finish} and not {text[:150]!r}, {tool}, {finish}"
-        if question.usage and question.is_streamed(api) and seen.usage is None:
+        if api in ("chat", "completions") and question.usage and question.stream and seen.usage is None:
             return "no usage"
         self.whole[api] += 1
         return ""

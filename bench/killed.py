@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.asking import (
@@ -36,6 +37,7 @@ from providerrank.sim.providers import SimProviders
 from providerrank.sim.readers import NotTheApi, read_reply
 
 EVERY_S = 2.0
+RUN = "import sys; from providerrank.apps.entry import main; sys.exit(main())"
 
 
 def write_config(
@@ -110,20 +112,31 @@ def is_stopped(pid: int) -> bool:
 class Killer:
     """Kills a worker every while, reloads in between, and remembers whom it cut off."""
 
-    def __init__(self, pid: int, port: int, rng: random.Random) -> None:
+    def __init__(self, pid: int, ports: tuple[int, int], rng: random.Random) -> None:
         self._pid = pid
-        self._port = port
+        self._port, self._admin_port = ports
+        self.refused = 0
+        """Reloads by POST that were not answered with 200."""
         self._rng = rng
         self.cut: dict[int, float] = {}
         """When the connection from a port of ours was cut last."""
         self.kills = self.reloads = 0
 
-    async def run(self, reload: object) -> None:
-        assert callable(reload)
+    async def _post_reload(self) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._admin_port)
+        writer.write(b"POST /v1/reload HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        status = await reader.readline()
+        writer.close()
+        self.refused += b" 200 " not in status
+
+    async def run(self, reload: Callable[[int], None]) -> None:
         while True:
             await asyncio.sleep(EVERY_S / 2)
             reload(self.reloads)
-            os.kill(self._pid, signal.SIGHUP)
+            if self.reloads % 2:
+                await self._post_reload()
+            else:
+                os.kill(self._pid, signal.SIGHUP)
             self.reloads += 1
             await asyncio.sleep(EVERY_S / 2)
             workers = get_children(self._pid)
@@ -171,11 +184,11 @@ async def run(requests: int, each: int, seed: int, concurrency: int, workers: in
             write_config(path, ports, workers, upstreams, 0.02)
             with (Path(folder) / "log").open("wb") as log:
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "providerrank", "-c", str(path), "serve", stdout=log, stderr=log
+                    sys.executable, "-c", RUN, "serve", "-c", str(path), stdout=log, stderr=log
                 )
             try:
                 await wait_until_served(process, ports[0])
-                killer = Killer(process.pid, ports[0], rng)
+                killer = Killer(process.pid, ports, rng)
 
                 def reload(count: int) -> None:
                     write_config(path, ports, workers, upstreams, 0.02 + 0.01 * (count % 2))
@@ -202,6 +215,10 @@ async def run(requests: int, each: int, seed: int, concurrency: int, workers: in
                 await asyncio.gather(*(client() for _ in range(concurrency)))
                 killing.cancel()
                 print(f"workers killed {killer.kills}, configurations reloaded {killer.reloads}")
+                if killer.refused:
+                    tally.wrong.append(f"{killer.refused} reloads were refused")
+                if killing.done() and not killing.cancelled() and (error := killing.exception()) is not None:
+                    tally.wrong.append(f"the killer failed: {error!r}")
                 print(f"requests that were under way on a killed worker: {ended.total()} {dict(ended)}")
                 process.send_signal(signal.SIGTERM)
                 await asyncio.wait_for(process.wait(), 60)
@@ -212,7 +229,8 @@ async def run(requests: int, each: int, seed: int, concurrency: int, workers: in
                     process.kill()
                     await process.wait()
                 text = (Path(folder) / "log").read_text("utf-8", "replace")
-                print(f"log: {len(text.splitlines())} lines, {text.count('Traceback')} tracebacks")
+                print(f"log: {len(text.splitlines())} lines, {text.count('Traceback')} tracebacks; it ends with")
+                print(*(f"    {line}" for line in text.splitlines()[-3:]), sep="\n")
                 if "Traceback" in text:
                     at = text.index("Traceback")
                     tally.wrong.append(f"a traceback in the log: {text[at : at + 1500]}")
