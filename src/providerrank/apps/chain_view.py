@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from providerrank.apps.cli.chain import format_tao
+from providerrank.apps.amounts import format_tao
 from providerrank.market.ports import WeightRow
 
 if TYPE_CHECKING:

@@ -46,10 +46,11 @@ def get_exit_code(command: Callable[[], object]) -> int:
 def _explain(error: Exception) -> str:
     from providerrank.apps.config import ConfigRefused
     from providerrank.engines.errors import SandboxUnavailableError, StoreError
+    from providerrank.market.errors import ChainError
 
     if isinstance(error, ConfigRefused):
         return str(error)
-    if isinstance(error, CommandFailed | StoreError | SandboxUnavailableError):
+    if isinstance(error, CommandFailed | StoreError | SandboxUnavailableError | ChainError):
         return f"providerrank: {error}"
     return (
         f"providerrank: something unexpected happened ({type(error).__name__}: {error}). "

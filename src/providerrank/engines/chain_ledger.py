@@ -76,23 +76,25 @@ class Ledger:
     def read(self, question: Callable[[sa.Connection, State], T]) -> T:
         """Answer a question at the present block. Raises ``ChainUnavailable``, and what the question raises."""
         with self._guarded():
+            at_us = self.clock()
             while True:
                 with self._engine.begin() as connection:
                     state = self._load(connection)
-                    if self._get_due(state)[0] == state.block:
+                    if _get_due(state, at_us)[0] == state.block:
                         return question(connection, state)
-                self._catch_up()
+                with self._writing.begin() as connection:
+                    self._process_due(connection, at_us)
 
     def write(self, act: Callable[[sa.Connection, State], T]) -> T:
         """Act at the present block, wholly or not at all. Raises ``ChainUnavailable``, and what the act raises."""
         with self._guarded():
+            at_us = None
             while True:
                 with self._writing.begin() as connection:
-                    state = self._load(connection)
-                    due, halted_us = self._get_due(state)
-                    if due > state.block:
-                        state = process_blocks(connection, state, due, halted_us, self._draw)
-                    if state.block == due:
+                    # Looked at once, with the lock in hand: what the present is must not run away from who catches up.
+                    at_us = self.clock() if at_us is None else at_us
+                    state = self._process_due(connection, at_us)
+                    if _get_due(state, at_us)[0] == state.block:
                         return act(connection, state)
 
     def skip(self, blocks: int) -> State:
@@ -150,15 +152,13 @@ class Ledger:
             raise ChainUnavailable(self.place, f"its ledger is not of version {LEDGER_VERSION}, the one known here")
         return state
 
-    def _get_due(self, state: State) -> tuple[int, int]:
-        return compute_due(state.clock, state.block, self.clock(), state.settings.halt_after_blocks)
-
-    def _catch_up(self) -> None:
-        with self._writing.begin() as connection:
-            state = self._load(connection)
-            due, halted_us = self._get_due(state)
-            if due > state.block:
-                process_blocks(connection, state, due, halted_us, self._draw)
+    def _process_due(self, connection: sa.Connection, at_us: int) -> State:
+        """Take the chain one step towards a time: up to its block, or to the end of the epoch under way."""
+        state = self._load(connection)
+        due, halted_us = _get_due(state, at_us)
+        if due > state.block:
+            state = process_blocks(connection, state, due, halted_us, self._draw)
+        return state
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -170,6 +170,13 @@ class Ledger:
         except (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError) as error:
             original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
             raise ChainUnavailable(self.place, str(original)) from error
+        except ImportError as error:
+            reason = f"{error.name}, without which no epoch can be ended, is not installed: add providerrank[market]"
+            raise ChainUnavailable(self.place, reason) from error
+
+
+def _get_due(state: State, at_us: int) -> tuple[int, int]:
+    return compute_due(state.clock, state.block, at_us, state.settings.halt_after_blocks)
 
 
 def create_ledger(

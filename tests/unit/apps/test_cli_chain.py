@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from providerrank.apps.cli.chain import format_tao, parse_tao
+from providerrank.apps.amounts import format_tao, parse_tao
 from providerrank.apps.cli.commands import run
 from providerrank.engines import chain_acts
 from providerrank.engines.chain_ledger import open_ledger

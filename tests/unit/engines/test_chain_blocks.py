@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providerrank.engines import chain_ledger, chain_state
 from providerrank.engines.chain_blocks import Clock, compute_due, compute_hash, compute_seed
 from providerrank.engines.chain_ledger import create_ledger, create_memory_ledger, open_ledger
 from providerrank.engines.chain_reads import read_beacon
 from providerrank.engines.chain_settings import ChainSettings, derive_settings
+from providerrank.market.errors import ChainUnavailable
 from tests.chains import BEGAN_US, BLOCK_US, SETTINGS, Time
 
 CLOCK = Clock(BEGAN_US, 0, BLOCK_US)
@@ -107,3 +109,46 @@ def test_settings_scale_with_the_tempo() -> None:
 def test_settings_no_chain_can_have_are_named(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"^{name} is {value}"):
         replace(ChainSettings(), **{name: value})  # type: ignore[arg-type]
+
+
+def test_blocks_faster_than_the_disk_do_not_keep_a_reader_from_its_answer(tmp_path: Path) -> None:
+    """The clock here goes on by ten blocks each time somebody looks at it."""
+    time = Time()
+
+    def look() -> int:
+        time.go(10)
+        return time.at_us
+
+    ledger = create_ledger(tmp_path / "chain.db", SETTINGS, clock=look)
+    assert ledger.read(lambda _, state: state.block) == 10
+    assert ledger.write(lambda _, state: state.block) == 20
+    assert ledger.read(lambda _, state: state.block) == 30
+    ledger.close()
+
+
+def test_what_is_missing_to_end_an_epoch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Time()
+    ledger = create_memory_ledger(SETTINGS, clock=time.now_us)
+
+    def fail(*_: object) -> tuple[int, int]:
+        raise ImportError(name="numpy")
+
+    monkeypatch.setattr(chain_state, "process_epoch", fail)
+    time.go(20)
+    with pytest.raises(ChainUnavailable, match=r"numpy, .*, is not installed: add providerrank\[market\]"):
+        ledger.read(lambda _, state: state.block)
+    monkeypatch.undo()
+    assert ledger.read(lambda _, state: state.epoch) == 1
+    ledger.close()
+
+
+def test_a_ledger_somebody_holds_for_too_long_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_ledger, "BUSY_S", 0.01)
+    ledger = create_ledger(tmp_path / "chain.db", SETTINGS)
+    holder = sqlite3.connect(tmp_path / "chain.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ChainUnavailable, match=r"chain.db cannot be used: database is locked\."):
+        ledger.write(lambda _, state: state.block)
+    holder.close()
+    assert ledger.write(lambda _, state: state.block) == 0
+    ledger.close()

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from providerrank.apps.amounts import format_tao, parse_tao
 from providerrank.apps.cli.options import JsonOption, print_json
 from providerrank.apps.failures import DONE, FAILED, CommandFailed
 
@@ -166,26 +166,6 @@ def advance(
         state = ledger.skip(head.ends - head.block if blocks is None else blocks)
     sys.stdout.write(f"{file}: block {state.block}, epoch {state.epoch}\n")
     return DONE
-
-
-def parse_tao(text: str) -> int:
-    """Read an amount of TAO as rao, exactly. Raises ValueError."""
-    from providerrank.market.ports import RAO
-
-    try:
-        rao = Decimal(text) * RAO
-        if rao.is_finite() and rao >= 0 and rao == int(rao):
-            return int(rao)
-    except (InvalidOperation, OverflowError):
-        pass
-    raise ValueError(f"{text!r} is no amount of TAO: write a number with at most nine decimals")
-
-
-def format_tao(rao: int) -> str:
-    """Write rao as TAO, with all that is there and no more."""
-    whole, rest = divmod(abs(rao), 10**9)
-    decimals = f".{rest:09}".rstrip("0") if rest else ""
-    return f"{'-' if rao < 0 else ''}{whole:,}{decimals}"
 
 
 def _parse_validator(text: str) -> tuple[str, int]:
