@@ -1,0 +1,1 @@
+"""Neurons as processes: composed from the configuration, served, and run until told to stop."""
