@@ -98,7 +98,9 @@ async def test_a_restart_keeps_what_was_learned(tmp_path: Path) -> None:
     assert list(after) == list(before), "the order is the same"
     for name, row in before.items():
         assert abs(after[name]["requests"] - row["requests"]) < 0.1
-        assert abs(after[name]["ttft_s"] - row["ttft_s"]) <= 0.05 * row["ttft_s"] + 0.001
+        # What is usual of the model is published when it has moved by a tenth (PRIOR_LOG_STEP), at a start at once: an
+        # endpoint that was hardly measured may show that much.
+        assert abs(after[name]["ttft_s"] - row["ttft_s"]) <= 0.12 * row["ttft_s"] + 0.001
 
 
 async def test_a_gateway_that_was_killed_comes_back_with_what_was_saved(tmp_path: Path) -> None:
