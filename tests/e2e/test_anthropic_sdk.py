@@ -11,7 +11,7 @@ import anthropic
 import pydantic
 import pytest
 from anthropic import AsyncAnthropic
-from anthropic.types import MessageParam, ToolParam
+from anthropic.types import MessageParam, RawMessageStreamEvent, ToolParam
 
 from providerrank.gateway.settings import BuyerKey, Limits
 from providerrank.rules.budget import Budget
@@ -23,9 +23,7 @@ PROMPT: str = CHAT["messages"][0]["content"]
 MESSAGES: list[MessageParam] = [{"role": "user", "content": PROMPT}]
 PARAMETERS: dict[str, object] = TOOLS["tools"][0]["function"]["parameters"]
 TOOL: list[ToolParam] = [{"name": "look", "description": "Look.", "input_schema": PARAMETERS}]
-PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 KINDS = pytest.mark.parametrize("kind", ["chat", "messages", "mixed"])
 """What the endpoints behind the gateway speak."""
@@ -33,8 +31,8 @@ KINDS = pytest.mark.parametrize("kind", ["chat", "messages", "mixed"])
 
 def connect(it: Bed, **fields: Any) -> AsyncAnthropic:
     """The client, as it is by default but for its patience."""
-    fields = {"api_key": KEY, "max_retries": 0, "timeout": 30.0} | fields
-    return AsyncAnthropic(base_url=it.url, **fields)
+    given: dict[str, Any] = {"api_key": KEY, "max_retries": 0, "timeout": 30.0} | fields
+    return AsyncAnthropic(base_url=it.url, **given)
 
 
 @asynccontextmanager
@@ -119,11 +117,8 @@ async def test_a_tool_is_called_and_its_result_sent_back(kind: str) -> None:
 @KINDS
 async def test_a_tool_called_in_a_stream(kind: str) -> None:
     async with asked(*pair(kind)) as (_, client):
-        parts = []
         async with client.messages.stream(model="m", max_tokens=99, messages=MESSAGES, tools=TOOL) as stream:
-            async for event in stream:
-                if event.type == "input_json":
-                    parts.append(event.partial_json)
+            parts = [event.partial_json async for event in stream if event.type == "input_json"]
             final = await stream.get_final_message()
         [call] = final.content
         assert call.type == "tool_use"
@@ -249,8 +244,9 @@ async def test_an_unknown_model() -> None:
 
 async def test_a_malformed_request() -> None:
     async with asked() as (_, client):
+        wizard: Any = [{"role": "wizard", "content": "U"}]
         with pytest.raises(anthropic.BadRequestError, match=r"messages\[0\]") as caught:
-            await client.messages.create(model="m", max_tokens=9, messages=[{"role": "wizard", "content": "U"}])  # type: ignore[typeddict-item]
+            await client.messages.create(model="m", max_tokens=9, messages=wizard)
         assert caught.value.type == "invalid_request_error"
 
 
@@ -318,17 +314,21 @@ async def test_too_much_at_once_is_an_overload() -> None:
         assert (caught.value.status_code, caught.value.type) == (503, "overloaded_error")
 
 
+async def collect(stream: anthropic.AsyncStream[RawMessageStreamEvent], said: list[str]) -> None:
+    async for event in stream:
+        if event.type == "content_block_delta" and event.delta.type == "text_delta":
+            said.append(event.delta.text)  # noqa: PERF401 - what came before an error is to be kept
+
+
 @KINDS
 async def test_a_broken_stream_is_an_error_and_not_the_end(kind: str) -> None:
     first, _ = pair(kind)
     async with asked(first, seller("b", diverge_at=0)) as (it, client):
         it.sims["a"].script([Play(Fault.CUT_ABORT, after=5)])
-        said = []
+        said: list[str] = []
         stream = await client.messages.create(model="m", max_tokens=99, messages=MESSAGES, stream=True)
         with pytest.raises(anthropic.APIStatusError, match="a/m: the answer was cut off"):
-            async for event in stream:
-                if event.type == "content_block_delta" and event.delta.type == "text_delta":
-                    said.append(event.delta.text)
+            await collect(stream, said)
         assert said
         assert truth(CHAT).startswith("".join(said))
 

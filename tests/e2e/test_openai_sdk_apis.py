@@ -12,7 +12,7 @@ import pydantic
 import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam
-from openai.types.responses import FunctionToolParam, ResponseInputItemParam
+from openai.types.responses import FunctionToolParam, ResponseInputItemParam, ResponseStreamEvent
 
 from providerrank.gateway.settings import Limits
 from providerrank.sim.faults import Fault, Play
@@ -33,11 +33,15 @@ KINDS = pytest.mark.parametrize("kind", ["chat", "responses", "messages", "mixed
 
 
 @asynccontextmanager
-async def asked(*sellers: Seller, limits: Limits | None = None, **fields: Any) -> AsyncIterator[tuple[Bed, AsyncOpenAI]]:
+async def asked(
+    *sellers: Seller, limits: Limits | None = None, **fields: Any
+) -> AsyncIterator[tuple[Bed, AsyncOpenAI]]:
     fields = {"max_retries": 0, "timeout": 30.0} | fields
-    async with served(*sellers, limits=limits) as it:
-        async with AsyncOpenAI(base_url=f"{it.url}/v1", api_key=KEY, **fields) as client:
-            yield it, client
+    async with (
+        served(*sellers, limits=limits) as it,
+        AsyncOpenAI(base_url=f"{it.url}/v1", api_key=KEY, **fields) as client,
+    ):
+        yield it, client
 
 
 class Weather(pydantic.BaseModel):
@@ -148,18 +152,22 @@ async def test_errors_of_responses() -> None:
             await client.with_options(api_key="sk-wrong").responses.create(model="m", input=PROMPT)
 
 
+async def collect(stream: openai.AsyncStream[ResponseStreamEvent], said: list[str]) -> None:
+    async for event in stream:
+        if event.type == "response.output_text.delta":
+            said.append(event.delta)  # noqa: PERF401 - what came before an error is to be kept
+
+
 @pytest.mark.parametrize("kind", ["chat", "responses", "messages"])
 async def test_a_response_broken_in_mid_answer_raises(kind: str) -> None:
     first, _ = pair(kind)
     async with asked(first, seller("b", diverge_at=0)) as (it, client):
         await client.responses.create(model="m", input=PROMPT)  # what has no chat API has said so by now
         it.sims["a"].script([Play(Fault.CUT_ABORT, after=5)] * 2)
-        said = []
+        said: list[str] = []
         stream = await client.responses.create(model="m", input=PROMPT, stream=True)
         with pytest.raises(openai.APIError, match="a/m: the answer was cut off"):
-            async for event in stream:
-                if event.type == "response.output_text.delta":
-                    said.append(event.delta)
+            await collect(stream, said)
         assert said
         assert truth(CHAT).startswith("".join(said))
         async with client.responses.stream(model="m", input=PROMPT) as helper:

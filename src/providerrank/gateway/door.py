@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from providerrank.gateway.exchange import Exchange
+from providerrank.gateway.homes import explain_home
 from providerrank.gateway.keys import Header, Key, KeyRefused, Keyring, get_presented
 from providerrank.gateway.ports import LedgerLost
 from providerrank.gateway.priority import NORMAL, Priorities
@@ -110,6 +111,8 @@ class Door:
             return
         if task is not None:
             intake.task = task
+        if intake.origin is not None:
+            self._gateway.homes.lead(intake)
         ask = Ask(
             intake.model,
             intake.models,
@@ -268,8 +271,11 @@ class Door:
         headers: Iterable[Header] = ()
         if isinstance(error, KeyRefused):
             headers = error.headers
-        elif intake.lost and not intake.may_lose:
+        elif intake.home is not None:
+            message += f" {explain_home(intake.home)}"
+        elif intake.dialect is not None and intake.lost and not intake.may_lose:
             message += explain_lost(intake.api, intake.lost)
+            code = next((told for name, told in intake.dialect.lost_codes if name in intake.lost), code)
         if key is not None:
             key.stats.count_request(status)
         routing_error = error if isinstance(error, RoutingError) else None

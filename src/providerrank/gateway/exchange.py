@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from providerrank.gateway.accounts import account_answer, account_lost, charge
+from providerrank.gateway.homes import explain_home
 from providerrank.gateway.leg import Leg
 from providerrank.gateway.priority import LOW, WAKE_US
 from providerrank.gateway.relay import Broken, Relay, Seen
@@ -41,7 +42,7 @@ from providerrank.rules.finished import CLIENT_LEFT, NO_USAGE, Finished, Trace, 
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS
-from providerrank.wire.answer import Usage
+from providerrank.wire.answer import Usage, read_id
 from providerrank.wire.dialect import CannotSay
 from providerrank.wire.errors import Malformed
 from providerrank.wire.intake import BYTES_PER_TOKEN, CHAT_API, Intake
@@ -301,6 +302,8 @@ class Exchange:
         self._machine.end(now, attempt)
         self._account_success(leg, now, reply.usage, len(reply.text.encode()) // BYTES_PER_TOKEN)
         self.endpoint_header = leg.target.header
+        if leg.dialect is not None and leg.dialect is self.intake.dialect and self.intake.origin is not None:
+            self.gateway.homes.keep(read_id(body), attempt.endpoint.id)
         self._client.send_answer(self, 200, body)
         self.gateway.close_exchange(self)
 
@@ -410,6 +413,8 @@ class Exchange:
         assert relay is not None
         leg.finished_us = None
         self._machine.end(now, leg.attempt)
+        if leg.dialect is not None and self.intake.origin is not None:
+            self.gateway.homes.keep(relay.native_id, leg.attempt.endpoint.id)
         counted = max(relay.written_bytes // BYTES_PER_TOKEN, 0)
         self._account_success(leg, now, relay.usage, counted)
         self._client.end_stream(self, relay.write_end())
@@ -536,6 +541,8 @@ class Exchange:
     def _send_error(self, status: int, message: str, code: str, retry_after_us: int | None = None) -> None:
         """Tell the client that it is over, and let it be over."""
         self.status, self.code = status, code
+        if self.intake.home is not None:
+            message += f" {explain_home(self.intake.home)}"
         body = self._write_error(status, message, code)
         relay = self._relay
         if self._streaming and relay is not None:

@@ -131,6 +131,11 @@ class Relay:
         return self.output_text_bytes - self._prefilled_bytes
 
     @property
+    def native_id(self) -> str | None:
+        """The id of the answer, where its endpoint gave it and nobody had to go on from there."""
+        return self._first_id if self._is_native else None
+
+    @property
     def text(self) -> str:
         """The text delivered so far."""
         return self._content.text

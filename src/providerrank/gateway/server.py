@@ -18,6 +18,7 @@ from dataclasses import replace
 from providerrank.gateway.client import ClientConnection
 from providerrank.gateway.door import Door
 from providerrank.gateway.exchange import Exchange
+from providerrank.gateway.homes import Homes
 from providerrank.gateway.listening import Listening
 from providerrank.gateway.outbox import Outbox
 from providerrank.gateway.ports import Ledger
@@ -85,6 +86,8 @@ class Gateway:
             self.ring = Ring(settings.explain)
             self.watch(self.ring.keep)
         self.hedges = HedgeBudget(settings.hedge)
+        self.homes = Homes()
+        """Who keeps the conversations that answers belong to."""
         self.draining = False
         self.streamed_models: set[str] = set()
         self.targets: dict[str, Target] = {}

@@ -181,6 +181,18 @@ class StreamEvent(msgspec.Struct):
         return delta.content
 
 
+class _Named(msgspec.Struct):
+    id: str | None = None
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+def read_id(body: bytes) -> str | None:
+    """The id of a whole answer in any API; None where it has none. Raises nothing for a body that was judged."""
+    return _named.decode(body).id
+
+
 _event = msgspec.json.Decoder(StreamEvent)
 
 

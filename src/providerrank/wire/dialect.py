@@ -68,6 +68,10 @@ class Reader(Protocol):
         """The chat chunks one event means, ``[DONE]`` included. Raises Malformed."""
 
 
+def _has_no_state(fields: Fields) -> None:
+    """No request goes on from an answer that its endpoint keeps."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One API beside chat completions."""
@@ -95,6 +99,13 @@ class Dialect:
     """Takes no beginning of an answer that ends in white space: ``from_chat`` leaves that off."""
     id_header: bytes | None = None
     """Where its clients look for a request's id, beside ``x-request-id``."""
+
+    get_origin: Callable[[Fields], str | None] = _has_no_state
+    """The id of the earlier answer that a request goes on from, where its endpoint keeps what was said; "": it begins
+    what is to be kept; None: it says all of it itself."""
+
+    lost_codes: tuple[tuple[str, str], ...] = ()
+    """Fields that may not be carried, each with the error's code by which its clients learn to do without."""
 
     def write_headers(self, given: Mapping[bytes, bytes]) -> bytes:
         """The header lines of a request to an endpoint that speaks it; ``given`` by a client that does too."""

@@ -67,6 +67,10 @@ class Intake:
     """When it is being answered, Unix seconds: for answers in an API that does not say."""
     may_lose = False
     """It may be served without what a translation loses."""
+    origin: str | None = None
+    """The id of the earlier answer it goes on from, which its endpoint keeps; empty: one is to be kept from now on."""
+    home: str | None = None
+    """The endpoint that has it."""
 
     def __init__(self, api: str, fields: Fields, model: str, input_tokens: int) -> None:
         self.api = api

@@ -35,6 +35,9 @@ EVENT_TYPES: Mapping[str, str] = MappingProxyType(
 )
 """Words of OpenAI's errors that Anthropic has others for."""
 
+THREAD_UNSUPPORTED = "thread_unsupported_request"
+"""The code by which Anthropic's clients learn to say a conversation whole at each turn (beta of August 2026)."""
+
 _KNOWN = {*ERROR_TYPES.values(), "invalid_request_error", "api_error"}
 
 
@@ -46,8 +49,11 @@ def get_error_type(status: int) -> str:
 def write_error(
     status: int, message: str, *, code: str | None = None, param: str | None = None, request_id: str | None = None
 ) -> bytes:
-    """An error body. Anthropic's has no place for ``code`` and ``param``: the message names the field."""
-    error: dict[str, object] = {"type": "error", "error": {"type": get_error_type(status), "message": message}}
+    """An error body. Anthropic's has no place for ``param``, nor for most codes: the message names the field."""
+    said: dict[str, object] = {"type": get_error_type(status), "message": message}
+    if code == THREAD_UNSUPPORTED:
+        said["details"] = {"error_code": code, "unsupported": ["thread"]}
+    error: dict[str, object] = {"type": "error", "error": said}
     if request_id is not None:
         error["request_id"] = request_id
     return encoder.encode(error)

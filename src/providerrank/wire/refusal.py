@@ -23,6 +23,13 @@ class _ErrorBody(msgspec.Struct):
     type: str | None = None
     code: str | int | None = None
     param: str | list[Raw] | None = None
+    details: Raw = Raw()
+
+
+class _Details(msgspec.Struct):
+    """What Anthropic adds to some errors."""
+
+    error_code: str = ""
 
 
 class _ErrorReply(msgspec.Struct):
@@ -34,6 +41,7 @@ class _ErrorReply(msgspec.Struct):
 
 
 _words = msgspec.json.Decoder(str)
+_details = msgspec.json.Decoder(_Details)
 _error_reply = msgspec.json.Decoder(_ErrorReply)
 _error_replies = msgspec.json.Decoder(list[_ErrorReply])
 
@@ -128,6 +136,20 @@ FEATURE_WORDS = (
 )
 
 
+STATE_CODES = frozenset(
+    {
+        "previous_response_not_found",  # OpenAI
+        "thread_already_continued",  # Anthropic, and the next three
+        "thread_continue_in_flight",
+        "thread_not_found",
+        "thread_unsupported_request",
+    }
+)
+"""The endpoint does not keep what the request goes on from. Another may; if none does, the client knows what to do."""
+
+_NO_RESPONSE = re.compile(r"response with id .{1,300} not found", re.IGNORECASE)  # vLLM, with 404
+
+
 class ErrorReading(msgspec.Struct, frozen=True):
     """What an endpoint's error answer says."""
 
@@ -145,6 +167,8 @@ def read_error(status: int, body: bytes) -> ErrorReading:
     message, code, param = _read_error_body(body)
     fault = get_status_fault(status)
     meant = CODES.get(code)
+    if code in STATE_CODES or (status == 404 and _NO_RESPONSE.search(message)):
+        return ErrorReading(Fault.UNSUPPORTED, shorten(message.encode()), param=param, code=code)
     if fault is Fault.CLIENT_ERROR:
         if meant is not None:
             fault = meant
@@ -187,6 +211,8 @@ def _read_error_body(body: bytes) -> tuple[str, str, str | None]:
         param = error.param if isinstance(error.param, str) else None
         code = error.code.lower() if isinstance(error.code, str) else ""
         kind = (error.type or "").lower()
+        if not code and is_present(error.details):
+            code = _read_details(error.details)
         return error.message or "", kind if code not in CODES and kind in CODES else code, param
     if isinstance(error, str):
         return error, "", None
@@ -194,6 +220,14 @@ def _read_error_body(body: bytes) -> tuple[str, str, str | None]:
     said = reply.message if is_present(reply.message) else reply.detail
     code = reply.code.lower() if isinstance(reply.code, str) else ""
     return _read_words(said), code, None
+
+
+def _read_details(details: Raw) -> str:
+    """Anthropic's code of an error; empty where there is none. Others put anything there."""
+    try:
+        return _details.decode(details).error_code.lower()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
 
 
 def _read_words(said: Raw) -> str:

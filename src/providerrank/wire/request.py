@@ -56,6 +56,7 @@ def read_translated(dialect: Dialect, body: bytes) -> Intake:
     intake.api = dialect.api
     intake.dialect = dialect
     intake.native = native
+    intake.origin = dialect.get_origin(native)
     # The usage of a stream goes into its translation, whatever the client asked for.
     intake.wants_usage = True
     if lost:

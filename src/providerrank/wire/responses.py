@@ -6,12 +6,18 @@ those whose client does, as it came.
 
 from __future__ import annotations
 
-from providerrank.wire.dialect import Dialect
+import msgspec
+
+from providerrank.wire.dialect import Dialect, Fields
+from providerrank.wire.raw import starts_with
 from providerrank.wire.refusal import write_error
+from providerrank.wire.responses_chat import UNREADABLE
 from providerrank.wire.responses_reader import Reader
 from providerrank.wire.responses_reply import from_chat_reply, to_chat_reply
 from providerrank.wire.responses_request import to_chat
 from providerrank.wire.responses_writer import Writer
+
+_str = msgspec.json.Decoder(str)
 
 
 def _to_chat_reply(body: bytes, created_s: int) -> bytes:
@@ -24,6 +30,16 @@ def _make_reader(created_s: int) -> Reader:
     return Reader()
 
 
+def _get_origin(fields: Fields) -> str | None:
+    given = fields.get("previous_response_id")
+    if given is None or not starts_with(given, b'"'):
+        return ""  # every Response is kept, for a while, unless it says otherwise
+    try:
+        return _str.decode(given)
+    except UNREADABLE:
+        return ""  # whoever speaks the API will say what is wrong with it
+
+
 RESPONSES = Dialect(
     api="responses",
     path="/responses",
@@ -33,4 +49,5 @@ RESPONSES = Dialect(
     make_writer=Writer,
     make_reader=_make_reader,
     write_error=write_error,
+    get_origin=_get_origin,
 )

@@ -10,6 +10,7 @@ from providerrank.wire.answer import (
     Delta,
     Usage,
     read_event,
+    read_id,
     read_reply,
     rewrite_event,
     show,
@@ -263,3 +264,8 @@ def test_what_was_found_in_the_cache(usage: str, cached: int | None) -> None:
     reply = read_reply(body.encode())
     assert reply.usage is not None
     assert reply.usage.cached_tokens == cached
+
+
+@pytest.mark.parametrize(("body", "answer_id"), [(b'{"id":"x","a":[1]}', "x"), (b"{}", None), (b'{"id":null}', None)])
+def test_the_id_of_an_answer(body: bytes, answer_id: str | None) -> None:
+    assert read_id(body) == answer_id

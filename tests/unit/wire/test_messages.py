@@ -121,6 +121,27 @@ def test_an_error_tells_the_request_id_where_there_is_one() -> None:
     assert json.loads(write_error(500, "Words.", request_id="req_1"))["request_id"] == "req_1"
 
 
+def test_a_thread_that_can_not_be_kept_is_told_as_clients_read_it() -> None:
+    error = json.loads(write_error(400, "Words.", code="thread_unsupported_request"))["error"]
+    assert error["details"] == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    assert MESSAGES.lost_codes == (("thread", "thread_unsupported_request"),)
+    assert "details" not in json.loads(write_error(400, "Words.", code="other"))["error"]
+
+
+@pytest.mark.parametrize(
+    ("thread", "origin"),
+    [
+        (None, None),
+        ('{"type":"create"}', ""),
+        ('{"type":"continue","previous_message_id":"msg_1"}', "msg_1"),
+        ('{"previous_message_id":1}', None),
+        ("false", None),
+    ],
+)
+def test_what_a_message_goes_on_from(thread: str | None, origin: str | None) -> None:
+    assert MESSAGES.get_origin({} if thread is None else {"thread": Raw(thread.encode())}) == origin
+
+
 @pytest.mark.parametrize(
     ("kind", "told"),
     [

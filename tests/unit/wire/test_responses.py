@@ -89,3 +89,12 @@ def test_what_is_lost_needs_an_endpoint_that_speaks_it() -> None:
     intake = read_translated(RESPONSES, body)
     assert intake.lost == ("previous_response_id",)
     assert intake.features == {"responses"}
+
+
+@pytest.mark.parametrize(
+    ("previous", "origin"),
+    [(None, ""), ("null", ""), ('"resp_1"', "resp_1"), ('"resp_\\u0031"', "resp_1"), ("7", ""), ('"\\ud8"', "")],
+)
+def test_what_a_response_goes_on_from(previous: str | None, origin: str) -> None:
+    fields = {} if previous is None else {"previous_response_id": Raw(previous.encode())}
+    assert RESPONSES.get_origin(fields) == origin
