@@ -115,7 +115,7 @@ class Killer:
     def __init__(self, pid: int, ports: tuple[int, int], rng: random.Random) -> None:
         self._pid = pid
         self._port, self._admin_port = ports
-        self.refused = 0
+        self.refused: list[str] = []
         """Reloads by POST that were not answered with 200."""
         self._rng = rng
         self.cut: dict[int, float] = {}
@@ -124,10 +124,11 @@ class Killer:
 
     async def _post_reload(self) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._admin_port)
-        writer.write(b"POST /v1/reload HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.write(b"POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         status = await reader.readline()
         writer.close()
-        self.refused += b" 200 " not in status
+        if b" 200 " not in status:
+            self.refused.append(status.decode())
 
     async def run(self, reload: Callable[[int], None]) -> None:
         while True:
@@ -187,7 +188,8 @@ async def run(requests: int, each: int, seed: int, concurrency: int, workers: in
                     sys.executable, "-c", RUN, "serve", "-c", str(path), stdout=log, stderr=log
                 )
             try:
-                await wait_until_served(process, ports[0])
+                for port in ports:
+                    await wait_until_served(process, port)
                 killer = Killer(process.pid, ports, rng)
 
                 def reload(count: int) -> None:
@@ -216,7 +218,7 @@ async def run(requests: int, each: int, seed: int, concurrency: int, workers: in
                 killing.cancel()
                 print(f"workers killed {killer.kills}, configurations reloaded {killer.reloads}")
                 if killer.refused:
-                    tally.wrong.append(f"{killer.refused} reloads were refused")
+                    tally.wrong.append(f"reloads were refused: {killer.refused}")
                 if killing.done() and not killing.cancelled() and (error := killing.exception()) is not None:
                     tally.wrong.append(f"the killer failed: {error!r}")
                 print(f"requests that were under way on a killed worker: {ended.total()} {dict(ended)}")
