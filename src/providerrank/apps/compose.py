@@ -13,7 +13,7 @@ from pathlib import Path
 
 from providerrank.apps.config import Config, EndpointTable, Loaded, ModelTable, PriceTable, TierTable, WeightsTable
 from providerrank.apps.config_rules import parse_address
-from providerrank.gateway.ports import Ledger, WindowStore
+from providerrank.gateway.ports import Ledger, Store
 from providerrank.gateway.ring import ROWS_PER_ENTRY
 from providerrank.gateway.settings import BuyerKey, Clocks, GatewaySettings, Limits, Upstream
 from providerrank.rules.budget import Budget
@@ -22,6 +22,7 @@ from providerrank.rules.cells import ASSUMED_FEATURES, NUSD_PER_USD, Cell, Endpo
 from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import Weights
 from providerrank.rules.sight import Looks
+from providerrank.rules.verified import Verified, combine_findings
 from providerrank.rules.window import Window
 
 logger = logging.getLogger("providerrank.compose")
@@ -43,6 +44,7 @@ def build_catalog(config: Config) -> Catalog:
             price_cap=None if cap is None else Price.from_usd(cap.input, cap.output),
             weights=_build_weights(buyer.weights),
             exploration=buyer.exploration,
+            verified_first=buyer.trust == "verified",
         ),
         tiers=tuple(_build_tier(tier) for tier in config.tiers),
     )
@@ -162,7 +164,7 @@ def get_client_keys(loaded: Loaded) -> tuple[str, ...]:
     return tuple(key for key in keys if key)
 
 
-async def open_windows(loaded: Loaded) -> WindowStore:
+async def open_windows(loaded: Loaded) -> Store:
     """Open where what was learned is kept.
 
     A store the file names must open: raises ``engines.errors.StoreError`` if it does not. The default one is a
@@ -188,13 +190,18 @@ async def open_windows(loaded: Loaded) -> WindowStore:
 
 async def read_windows(loaded: Loaded) -> list[tuple[Cell, Window]]:
     """Read what was learned so far; a default store that is not there yet is not made. Raises ``StoreError``."""
+    return (await read_learned(loaded))[0]
+
+
+async def read_learned(loaded: Loaded) -> tuple[list[tuple[Cell, Window]], dict[Cell, Verified]]:
+    """Read what was learned, and what the market has verified, as ``read_windows`` does."""
     if loaded.config.engines.store is None:
         path = find_store_path(loaded.path, loaded.environ)
         if path is None or not path.exists():
-            return []
+            return [], {}
     store = await open_windows(loaded)
     try:
-        return await store.load()
+        return await store.load(), combine_findings(await store.load_findings())
     finally:
         await store.close()
 

@@ -106,6 +106,7 @@ class BuyerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: WeightsTable = WeightsTable(reputation=0.6, price=0.4)
     exploration: float = 0.02
     hedge: float = 0.05
+    trust: Literal["all", "verified"] = "all"
 
 
 class TimeoutsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,6 +192,46 @@ class TelemetryTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     headers: dict[str, Secret] = {}
 
 
+class ChainTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The chain that neurons meet on."""
+
+    file: str = "chain.db"
+
+
+class MarketTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is measured: the same for all neurons of a subnet."""
+
+    tasks: tuple[str, ...] = ("chat", "code", "json", "tools", "long-context")
+    long_context_characters: int = 72_000
+
+
+class MinerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """This machine's miner."""
+
+    key: Secret | None = None
+    listen: str = "127.0.0.1:9100"
+    announce: str | None = None
+    metrics: str | None = "127.0.0.1:9101"
+    spend_per_day: float = 1.0
+    spend_per_epoch: float | None = None
+    probes: int = 2_000
+    concurrency: int = 8
+    journal: str = "miner.journal"
+
+
+class ValidatorTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """This machine's validator."""
+
+    key: Secret | None = None
+    metrics: str | None = "127.0.0.1:9201"
+    spend_per_day: float = 5.0
+    cells: int = 1_000
+    references: int = 4
+    concurrency: int = 4
+    journal: str = "validator.journal"
+    private_addresses: bool = True
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -204,6 +245,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     registry: RegistryTable = RegistryTable()
     engines: EnginesTable = EnginesTable()
     telemetry: TelemetryTable = TelemetryTable()
+    chain: ChainTable = ChainTable()
+    market: MarketTable = MarketTable()
+    miner: MinerTable = MinerTable()
+    validator: ValidatorTable = ValidatorTable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from providerrank.apps.config import (
     show,
 )
 from providerrank.gateway.settings import UPSTREAM_DIALECTS
-from providerrank.rules.cells import FEATURES, Price
+from providerrank.rules.cells import FEATURES, TASKS, Price
 from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import compute_expected_cost_nusd
 
@@ -50,6 +50,9 @@ MAX_EXPLAIN = 1_000_000
 
 MAX_PER_MINUTE = 1_000_000_000_000
 MAX_SPEND_USD = 1e9
+MAX_PROBES = 100_000
+"""Of one epoch: what a bundle holds."""
+MAX_CONCURRENCY = 256
 """What an account of 64-bit integers holds with room to spare."""
 
 MAX_WORKERS = 64
@@ -77,6 +80,7 @@ def check(
     rules.check_keys()
     rules.check_elsewhere()
     rules.check_telemetry()
+    rules.check_market()
     return tuple(rules.mistakes), tuple(rules.notes)
 
 
@@ -457,6 +461,52 @@ class _Rules:
                     ("engines", "store"),
                     'is not a store this version knows: write "sqlite:///FILE" or "postgresql://USER@HOST/NAME".',
                 )
+
+    def check_market(self) -> None:
+        """Files, addresses, limits and sizes of the neurons; their keys are looked at when one is run."""
+        config = self.config
+        miner, validator, market = config.miner, config.validator, config.market
+        for path, written in (
+            (("miner", "listen"), miner.listen),
+            (("miner", "announce"), miner.announce),
+            (("miner", "metrics"), miner.metrics),
+            (("validator", "metrics"), validator.metrics),
+        ):
+            if written is None:
+                continue
+            try:
+                parse_address(written)
+            except ValueError as error:
+                self.say(path, f'is {show(written)}: {error}, as in "127.0.0.1:9100".')
+        for path, name in (
+            (("chain", "file"), config.chain.file),
+            (("miner", "journal"), miner.journal),
+            (("validator", "journal"), validator.journal),
+        ):
+            if not name:
+                self.say(path, "is empty: name a file.")
+        for path, usd in (
+            (("miner", "spend_per_day"), miner.spend_per_day),
+            (("miner", "spend_per_epoch"), miner.spend_per_epoch),
+            (("validator", "spend_per_day"), validator.spend_per_day),
+        ):
+            if usd is not None:
+                self.check_number(path, usd, "a limit is 0 or more", least=0, most=MAX_SPEND_USD, unit="USD")
+        for path, count, least, most in (
+            (("miner", "probes"), miner.probes, 1, MAX_PROBES),
+            (("miner", "concurrency"), miner.concurrency, 1, MAX_CONCURRENCY),
+            (("validator", "cells"), validator.cells, 1, MAX_PROBES),
+            (("validator", "references"), validator.references, 2, 100),
+            (("validator", "concurrency"), validator.concurrency, 1, MAX_CONCURRENCY),
+            (("market", "long_context_characters"), market.long_context_characters, 1_000, 1_000_000),
+        ):
+            if not least <= count <= most:
+                self.say(path, f"is {count}: write a number from {least} to {most}.")
+        if not market.tasks:
+            self.say(("market", "tasks"), "is empty: name at least one task.")
+        for at, task in enumerate(market.tasks):
+            if task not in TASKS or task in market.tasks[:at]:
+                self.say(("market", "tasks", at), f"is {show(task)}: name each of {', '.join(TASKS)} at most once.")
 
     def check_telemetry(self) -> None:
         """The collector, how much it gets, and what it is sent with."""

@@ -7,7 +7,7 @@ several others, each with a ``LocalPlane`` of its own.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +21,7 @@ from providerrank.gateway.server import Gateway
 from providerrank.gateway.stats import Stats
 from providerrank.rules.cells import Cell
 from providerrank.rules.router import Router
+from providerrank.rules.verified import Verified
 from providerrank.rules.window import Window
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ class Plane(Protocol):
 
         Raises ``engines.errors.StoreError`` or ``gateway.ports.LedgerLost``, and has changed nothing then.
         """
+
+    def verify(self, verified: Mapping[Cell, Verified]) -> None:
+        """Rank by what the market has found."""
 
     def count_reload(self, result: str) -> None:
         """The configuration was read anew: ``ok``, or ``refused``."""
@@ -144,6 +148,10 @@ class LocalPlane(Plane):
         # In one turn of the loop: no request sees half of it.
         self._router.reconfigure(catalog, windows)
         self.gateway.reconfigure(settings)
+
+    @override
+    def verify(self, verified: Mapping[Cell, Verified]) -> None:
+        self._router.verify(verified)
 
     @override
     def count_reload(self, result: str) -> None:

@@ -22,13 +22,13 @@ from providerrank.apps import compose, config
 from providerrank.apps.config import ConfigRefused, Loaded, format_mistake
 from providerrank.apps.config_rules import parse_address
 from providerrank.apps.failures import CommandFailed
-from providerrank.apps.keeper import Keeper
+from providerrank.apps.keeper import Keeper, Watch
 from providerrank.apps.notify import READY, STOPPING, get_reloading, keep_telling, notify
 from providerrank.apps.plane import LocalPlane, Plane, Windows
 from providerrank.apps.reload import Reloaded, ReloadRefused, compute_effective, compute_reloaded
 from providerrank.apps.version import VERSION
 from providerrank.engines.errors import StoreError
-from providerrank.gateway.ports import LedgerLost, WindowStore
+from providerrank.gateway.ports import LedgerLost, Store
 from providerrank.rules.catalog import Catalog
 from providerrank.rules.router import Router
 
@@ -48,7 +48,7 @@ class CannotListen(CommandFailed):
 class Service:
     """One running gateway, to be looked into; made by ``opened``."""
 
-    def __init__(self, loaded: Loaded, router: Router, store: WindowStore) -> None:
+    def __init__(self, loaded: Loaded, router: Router, store: Store) -> None:
         self.loaded = loaded
         """What it runs by: as read last, but for what only a restart changes."""
         self.catalog: Catalog = compose.build_catalog(loaded.config)
@@ -192,6 +192,18 @@ class Service:
             self._keeper.end()
             await saving
 
+    @contextlib.asynccontextmanager
+    async def verified(self) -> AsyncIterator[None]:
+        """Rank by what the market verifies, as it comes, until the block ends."""
+        watch = Watch(self._store, self.plane.verify)
+        await watch.look()
+        watching = asyncio.create_task(watch.run(), name="verified")
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
 
 @contextlib.asynccontextmanager
 async def opened(loaded: Loaded) -> AsyncIterator[Service]:
@@ -207,7 +219,7 @@ async def opened(loaded: Loaded) -> AsyncIterator[Service]:
         try:
             await service.listen()
             logger.info("url=%s endpoints=%d", service.url, len(catalog.endpoints))
-            async with service.administered(), service.kept():
+            async with service.administered(), service.kept(), service.verified():
                 logger.info("admin=%s", service.admin_url)
                 # What was made so far lasts as long as the process: collections need not look at it again.
                 gc.collect()

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from providerrank.engines.errors import NewerSchemaError
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest revision under ``migrations/versions``."""
 
 VERSION_TABLE = "providerrank_version"
@@ -33,6 +33,17 @@ windows = sa.Table(
 )
 """One row per cell. ``record`` is JSON of integers and strings, as ``Window.to_record`` gives it:
 text, so that an operator can read it with the database's own shell."""
+
+findings = sa.Table(
+    "findings",
+    metadata,
+    sa.Column("endpoint_id", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, primary_key=True),
+    sa.Column("validator", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+)
+"""What each validator has found of each cell, the newest. ``record`` is JSON, as ``wire.finding`` writes it."""
 
 _version = sa.Table(
     VERSION_TABLE,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from providerrank.rules.cells import Cell
+from providerrank.rules.verified import Finding
 from providerrank.rules.window import Window
 
 _RECORD = msgspec.json.Decoder(dict[str, object])
@@ -17,6 +18,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._records: dict[Cell, bytes] = {}
+        self._findings: dict[tuple[Cell, str], Finding] = {}
 
     async def load(self) -> list[tuple[Cell, Window]]:
         """Everything kept, in any order."""
@@ -26,6 +28,17 @@ class MemoryStore:
         """Replace the kept window of each given cell, all or nothing."""
         # Encoded before anything is replaced: a window that cannot be encoded changes nothing.
         self._records.update({cell: msgspec.json.encode(window.to_record()) for cell, window in windows})
+
+    async def load_findings(self) -> list[Finding]:
+        """The newest of each cell and validator."""
+        return list(self._findings.values())
+
+    async def save_findings(self, findings: Sequence[Finding]) -> None:
+        """Keep findings that are not older than what is kept."""
+        for finding in findings:
+            key = finding.cell, finding.validator
+            if key not in self._findings or self._findings[key].epoch <= finding.epoch:
+                self._findings[key] = finding
 
     async def close(self) -> None:
         """Nothing to release; what was kept stays with the object, so that a test can reopen it."""

@@ -27,9 +27,11 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from providerrank.engines.errors import StoreUnavailableError
-from providerrank.engines.schema import process_schema, windows
+from providerrank.engines.schema import findings, process_schema, windows
 from providerrank.rules.cells import Cell
+from providerrank.rules.verified import Finding
 from providerrank.rules.window import Window
+from providerrank.wire.finding import MalformedFinding, decode_finding, encode_finding
 
 logger = logging.getLogger("providerrank.store")
 
@@ -83,6 +85,15 @@ class SqlStore:
         if kept:
             await self._guarded(lambda: self._save(kept))
 
+    async def load_findings(self) -> list[Finding]:
+        """What validators have found; rows that cannot be read are skipped and counted in a warning."""
+        return await self._guarded(self._load_findings)
+
+    async def save_findings(self, kept: Sequence[Finding]) -> None:
+        """Keep findings that are not older than what is kept, all or nothing."""
+        if kept:
+            await self._guarded(lambda: self._save_findings(kept))
+
     async def close(self) -> None:
         """Close every connection; SQLite folds its write-ahead log into the file."""
         await self._engine.dispose()
@@ -135,6 +146,31 @@ class SqlStore:
                 ]
                 await connection.execute(upsert, rows)
                 await asyncio.sleep(0)
+
+    async def _load_findings(self) -> list[Finding]:
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(sa.select(findings.c.record))).all()
+        found: list[Finding] = []
+        for (record,) in rows:
+            try:
+                found.append(decode_finding(record))
+            except MalformedFinding as error:
+                logger.warning("%s: a finding is skipped: %s", self._place, error)
+        return found
+
+    async def _save_findings(self, kept: Sequence[Finding]) -> None:
+        rows = [
+            {
+                "endpoint_id": finding.cell.endpoint_id,
+                "task": finding.cell.task,
+                "validator": finding.validator,
+                "epoch": finding.epoch,
+                "record": encode_finding(finding).decode(),
+            }
+            for finding in kept
+        ]
+        async with self._engine.begin() as connection:
+            await connection.execute(_get_findings_upsert(self._engine.dialect.name), rows)
 
     async def _guarded(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Run an operation; over a damaged SQLite file set that aside and run it once more."""
@@ -235,6 +271,23 @@ def _get_upsert(dialect: str) -> sa.Insert:
         )
     lite = sqlite.insert(windows)
     return lite.on_conflict_do_update(index_elements=["endpoint_id", "task"], set_={"record": lite.excluded.record})
+
+
+def _get_findings_upsert(dialect: str) -> sa.Insert:
+    key = ["endpoint_id", "task", "validator"]
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        insert = postgresql.insert(findings)
+        new = insert.excluded
+        return insert.on_conflict_do_update(
+            index_elements=key, set_={"epoch": new.epoch, "record": new.record}, where=findings.c.epoch <= new.epoch
+        )
+    lite = sqlite.insert(findings)
+    newer = lite.excluded
+    return lite.on_conflict_do_update(
+        index_elements=key, set_={"epoch": newer.epoch, "record": newer.record}, where=findings.c.epoch <= newer.epoch
+    )
 
 
 def _get_primary_code(error: sqlite3.Error) -> int | None:

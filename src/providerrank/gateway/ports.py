@@ -7,6 +7,7 @@ from typing import Protocol
 
 from providerrank.rules.budget import Budget, Hold, Refusal, Standing
 from providerrank.rules.cells import Cell
+from providerrank.rules.verified import Finding
 from providerrank.rules.window import Window
 
 
@@ -21,6 +22,23 @@ class WindowStore(Protocol):
 
     async def close(self) -> None:
         """Release what the store holds; no call may follow."""
+
+
+class FindingStore(Protocol):
+    """Keeps what validators have found, for gateways to rank by."""
+
+    async def load_findings(self) -> list[Finding]:
+        """What validators have found of cells, the newest of each; in any order."""
+
+    async def save_findings(self, findings: Sequence[Finding]) -> None:
+        """Keep findings, each in the place of an older one of the same cell and validator, all or nothing."""
+
+    async def close(self) -> None:
+        """Release what the store holds; no call may follow."""
+
+
+class Store(WindowStore, FindingStore, Protocol):
+    """Both."""
 
 
 class LedgerLost(Exception):

@@ -94,13 +94,14 @@ class Miner:
         self._bundles: dict[int, Bundle] = {}
         self.stats = MinerStats()
 
-    async def run(self) -> None:
-        """Mine until cancelled. Raises ``Refused`` for what an operator has to mend (no funds, no room)."""
+    async def run(self, epochs: int | None = None) -> None:
+        """Mine so many epochs, or until cancelled. Raises ``Refused`` for what an operator must mend (no funds)."""
         await self.enter()
-        while True:
+        while epochs is None or epochs > 0:
             head = await self._patiently(self._chain.head)
             await self.run_epoch(head)
             await self._patiently(partial(self._chain.advance, head.ends))
+            epochs = None if epochs is None else epochs - 1
 
     async def enter(self) -> None:
         """Take a uid, and say where this miner is."""

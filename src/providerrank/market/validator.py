@@ -123,12 +123,13 @@ class Validator:
         self._publisher = publisher
         self.stats: ValidatorStats = desk.stats
 
-    async def run(self) -> None:
-        """Validate until cancelled."""
-        while True:
+    async def run(self, epochs: int | None = None) -> None:
+        """Validate so many epochs, or until cancelled."""
+        while epochs is None or epochs > 0:
             head = await self._patiently(self._chain.head)
             await self.run_epoch(head)
             await self._patiently(partial(self._chain.advance, head.ends))
+            epochs = None if epochs is None else epochs - 1
 
     async def run_epoch(self, head: Head) -> None:
         """Do what is left to do of the present epoch."""

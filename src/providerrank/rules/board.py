@@ -42,6 +42,8 @@ class Terms:
     weights: Weights
     min_reputation: float | None
     exploration: float = 0.0
+    verified_first: bool = False
+    """Nothing that the market has not verified is tried before what it has."""
 
 
 class Board:
@@ -76,6 +78,7 @@ class Board:
         "smallest_context",
         "task",
         "tier",
+        "verified_first",
         "warm_requests",
     )
 
@@ -130,7 +133,8 @@ class Board:
             (self.members if cost <= cap else self.excluded).append(standing)
         self.warm_requests = params.cold_start_requests * min(len(self.members), params.sample_top + params.sample_rest)
         """Requests by which the cold-start share has fallen to a tenth."""
-        explores = self.min_reputation is None and len(self.members) > 1
+        self.verified_first = terms.verified_first
+        explores = self.min_reputation is None and not self.verified_first and len(self.members) > 1
         self.exploration = terms.exploration if explores else 0.0
         """The share below which it does not fall; 0.0: nothing is ever sampled."""
         self.keys: list[float] = [0.0] * len(self.members)

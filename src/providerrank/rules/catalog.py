@@ -18,6 +18,8 @@ class Buyer:
     weights: Weights = Weights()
     exploration: float = PARAMS.exploration_floor
     """Share of requests that pick by a sample once the pool is known, 0..1; 0 turns all sampling off."""
+    verified_first: bool = False
+    """Cells of which the market has verified nothing come after all others, and nothing is tried out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,8 @@ class Plan:
                 chosen = self._find_room(stage, now_us) or chosen
             if self._home is not None and chosen is not None:
                 chosen = self._stay(stage, self._home, chosen, now_us)
+            if stage.pool is not None:
+                stage.pool.verified_only = False
         if chosen is None or (spare and not chosen.state.has_room(self._params)):
             return None
         return self._take(chosen, now_us)
@@ -405,9 +407,19 @@ class Plan:
         return standing
 
     def _pick(self, stage: Stage, pool: Pool, now_us: int) -> Standing | None:
-        """By rank; where the tier has a bar, those proven to meet it come before the unproven."""
+        """By rank; those verified first where only they are trusted, those proven to meet a tier's bar first in it."""
         if stage.is_sorted:
             return None
+        if stage.board.verified_first:
+            # Left set on success: who has room, or the cache, must be of the verified too.
+            pool.verified_only = True
+            chosen = self._pick_barred(stage, pool, now_us)
+            if chosen is not None:
+                return chosen
+            pool.verified_only = False
+        return self._pick_barred(stage, pool, now_us)
+
+    def _pick_barred(self, stage: Stage, pool: Pool, now_us: int) -> Standing | None:
         if pool.min_reputation is None:
             return self._pick_ranked(stage, now_us)
         pool.proven_only = True

@@ -13,6 +13,7 @@ from providerrank.rules.board import Board
 from providerrank.rules.catalog import ModelRules
 from providerrank.rules.cells import Endpoint, Price
 from providerrank.rules.state import EndpointState, Standing
+from providerrank.rules.verified import VERIFIED_MIN_REQUESTS
 
 OPTIONAL_FEATURES = frozenset({"logprobs"})
 """Asked for but not vital: an endpoint without them may serve unless the request says ``require_parameters``."""
@@ -44,6 +45,7 @@ class Pool:
         "pins",
         "proven_only",
         "unproven_requests",
+        "verified_only",
     )
 
     def __init__(self, ask: Ask, rules: ModelRules, min_reputation: float | None, unproven_requests: float) -> None:
@@ -61,6 +63,8 @@ class Pool:
         self.pins = frozenset(rules.pin) if rules.pin_only else None
         self.proven_only = False
         """While set, the unproven are kept out too."""
+        self.verified_only = False
+        """While set, so are those of which the market has found nothing."""
 
     def is_short(self) -> bool:
         """Whether it is small enough to be kept with each of thousands of requests: names come from clients."""
@@ -78,6 +82,7 @@ class Pool:
             and (self.max_price is None or is_within(endpoint.price, self.max_price))
             and (self.pins is None or state.id in self.pins)
             and (self.is_reputable(standing) or self.is_unproven(standing))
+            and (not self.verified_only or is_verified(standing))
         )
 
     def is_reputable(self, standing: Standing) -> bool:
@@ -107,6 +112,11 @@ class Pool:
             ("pin_only", self.pins is not None and endpoint.id not in self.pins),
         )
         return tuple(name for name, failed in checks if failed)
+
+
+def is_verified(standing: Standing) -> bool:
+    """Whether what the market has found of it still counts."""
+    return standing.cell.worth >= VERIFIED_MIN_REQUESTS
 
 
 def get_needed_context(ask: Ask) -> int:

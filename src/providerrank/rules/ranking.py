@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from providerrank.rules.cells import Endpoint, Price
 from providerrank.rules.params import PARAMS, Params, TaskParams
+from providerrank.rules.verified import Verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ class Ranked:
     excluded: str | None = None
     """Which filters keep it out of the pool, comma-separated; None when in it."""
     cooling_until_us: int | None = None
+    verified: Verified | None = None
+    """What the market has found of it, where that still counts."""
 
 
 @dataclass(frozen=True, slots=True)

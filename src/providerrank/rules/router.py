@@ -36,13 +36,14 @@ from providerrank.rules.metering import compute_billing_ratio
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
 from providerrank.rules.plan import Plan, Stage, tell_lane
-from providerrank.rules.pool import Pool, get_empty_pool, get_names, get_needed_context, is_named
+from providerrank.rules.pool import Pool, get_empty_pool, get_names, get_needed_context, is_named, is_verified
 from providerrank.rules.ranking import Ranked, Ranking, Weights
 from providerrank.rules.reputation import compute_reliability
 from providerrank.rules.roster import Roster, arrange, get_prior, leave
 from providerrank.rules.session import SeenCell, SeenSession, SessionCell, Sessions, compute_session_decay
 from providerrank.rules.sight import Looks
 from providerrank.rules.state import CellState, EndpointState, Prior, Standing
+from providerrank.rules.verified import Verified
 from providerrank.rules.window import Window
 
 _SUCCESS: Final = Outcome.SUCCESS
@@ -91,6 +92,7 @@ class Router:
         self._sessions: Sessions[CellState] = Sessions(params.max_sessions, params.max_session_cells)
         self._homes = Homes(params)
         self._due: list[tuple[int, int, EndpointState]] = []
+        self._verified: Mapping[Cell, Verified] = {}
         self._changed: dict[CellState, None] = {}
         for cell, window in windows:
             self._restore(cell, window)
@@ -143,6 +145,14 @@ class Router:
         state.window = parts[0] if len(parts) == 1 else reduce(Window.merged, parts)
         state.model.observed += window.requests
 
+    def verify(self, verified: Mapping[Cell, Verified]) -> None:
+        """Rank by what the market has found from now on, in the place of what it had found before."""
+        self._verified = verified
+        for state in self._endpoints.values():
+            for task, cell in state.cells.items():
+                cell.verified, cell.worth = verified.get(Cell(state.id, task)), 0.0
+            self._queue(state)
+
     # Names
 
     def resolve(self, name: str) -> str | None:
@@ -161,6 +171,7 @@ class Router:
         cell = state.cells.get(task)
         if cell is None:
             cell = state.cells[task] = CellState(state, task, get_prior(state.model, task, self._params))
+            cell.verified = self._verified.get(Cell(state.id, task))
         return cell
 
     def _get_prior(self, model: str, task: str) -> Prior:
@@ -188,12 +199,12 @@ class Router:
             cap = own_cap if cap is None else get_lower(cap, own_cap)
         cells = [self._get_cell(state, task) for state in self._models[model].endpoints]
         prior = self._get_prior(model, task)
-        terms = Terms(cap, weights, min_reputation, buyer.exploration)
+        terms = Terms(cap, weights, min_reputation, buyer.exploration, buyer.verified_first)
         state = self._models[model]
         board = Board(state, task, tier_name, cells, prior, terms, self._params, self._looks)
         self._boards[model, task, tier_name, own_cap] = board
         rules = state.rules
-        is_plain = own_cap is None and min_reputation is None
+        is_plain = own_cap is None and min_reputation is None and not board.verified_first
         if board.members and is_plain and not (rules.pin or rules.pin_only or rules.fallback_models):
             self._plain[model, task, tier_name] = Stage(board, None)
         return board
@@ -278,6 +289,7 @@ class Router:
             preferences is not None
             or rules.pin_only
             or board.min_reputation is not None
+            or board.verified_first
             or not ask.features <= board.common_features
             or (board.smallest_context is not None and get_needed_context(ask) > board.smallest_context)
         ):
@@ -636,7 +648,8 @@ class Router:
         for standing in board.excluded:
             board.score(standing, now_us)
             rows.append(self._get_row(board, standing, plan, pool, True, now_us))
-        rows.sort(key=lambda row: (row.excluded is not None, -row.effective))
+        first = board.verified_first
+        rows.sort(key=lambda row: (row.excluded is not None, first and row.verified is None, -row.effective))
         ranked = (replace(row, rank=at) if row.excluded is None else row for at, row in enumerate(rows, start=1))
         return Ranking(name, board.task, tier, now_us, self._params.version, tuple(ranked))
 
@@ -694,6 +707,7 @@ class Router:
             state=shown,
             excluded=", ".join(failed) or None,
             cooling_until_us=state.cooling_until_us if state.cooling_until_us > now_us else None,
+            verified=cell.verified if is_verified(standing) else None,
         )
 
     def windows(self, changed_only: bool = True) -> list[tuple[Cell, Window]]:

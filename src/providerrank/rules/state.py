@@ -20,6 +20,7 @@ from providerrank.rules.cells import Endpoint
 from providerrank.rules.metering import compute_honesty, compute_usual_ratio
 from providerrank.rules.params import Params
 from providerrank.rules.session import SessionCell
+from providerrank.rules.verified import Verified
 from providerrank.rules.window import Window
 
 PRIOR_LOG_STEP = 0.1
@@ -182,7 +183,9 @@ class CellState:
         "success",
         "task",
         "uptime",
+        "verified",
         "window",
+        "worth",
     )
 
     def __init__(self, endpoint: EndpointState, task: str, prior: Prior) -> None:
@@ -191,6 +194,10 @@ class CellState:
         self.prior = prior
         self.window: Window | None = None
         self.session: SessionCell | None = None
+        self.verified: Verified | None = None
+        """What the market has found of it."""
+        self.worth = 0.0
+        """What that counts for now, in requests."""
         self.prior_weight = self.prior_success = self.prior_log = 0.0
         self.estimated_us = 0
         """When the estimate was made."""
@@ -219,7 +226,15 @@ class CellState:
         success = prior.success
         worth, worth_timed, evidence = params.prior_success_requests, params.prior_ttft_requests, 0.0
         own, window = self.window, self.endpoint.window
+        verified = self.verified
         while True:
+            if verified is not None and (window is own or own is None):
+                # Stronger than what is borrowed from other tasks, weaker than much of one's own.
+                self.worth = held = verified.get_worth(now_us)
+                success = (worth * success + held * verified.success) / (worth + held)
+                log_ttft = (worth_timed * log_ttft + held * verified.log_ttft) / (worth_timed + held)
+                worth += held
+                worth_timed += held
             successes, failures, timed, measure, seen_mean, is_spotless = window.get_figures(now_us)
             evidence = successes + failures
             success = (worth * success + successes) / (worth + evidence)

@@ -7,6 +7,7 @@ or for twenty times as long as they took to make: together with what they cost, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,11 @@ from providerrank.apps.admin.metrics import US_PER_S, EndpointHealth, Snapshot, 
 from providerrank.apps.admin.requests import RequestSource, RingRequests
 from providerrank.apps.admin.usage import KeySource, view_usage
 from providerrank.apps.admin.view import (
+    BundleView,
     EndpointView,
     FailureView,
     Figures,
+    FindingView,
     PageView,
     PriceView,
     RankingView,
@@ -28,6 +31,7 @@ from providerrank.apps.admin.view import (
     SessionView,
     State,
     UsageView,
+    VerifiedView,
     WeightsView,
 )
 from providerrank.apps.reload import Reloaded, ReloadRefused
@@ -36,7 +40,9 @@ from providerrank.rules.catalog import Catalog
 from providerrank.rules.cells import CHAT, NUSD_PER_USD, TASKS, Cell, Price
 from providerrank.rules.explanation import Brief, Explanation
 from providerrank.rules.ranking import Ranked, Ranking, Weights
+from providerrank.rules.records import PPM
 from providerrank.rules.session import SeenSession
+from providerrank.rules.verified import Verified
 from providerrank.rules.window import Window
 
 FRESH_US: Final = US_PER_S
@@ -44,6 +50,8 @@ FRESH_US: Final = US_PER_S
 
 REFRESH_US: Final = US_PER_S // 10
 """Counters of other processes are asked for at most this often."""
+
+RAO_PER_TAO: Final = 1_000_000_000
 
 REST: Final = 20
 """What took ``t`` to make is not made again before ``REST * t``: 5 % of the loop at most."""
@@ -414,6 +422,7 @@ def _view_row(row: Ranked, window: Window | None, failure: tuple[int, str] | Non
         in_flight=row.in_flight,
         concurrency_limit=row.concurrency_limit,
         last_failure=None if failure is None else FailureView(at_s=failure[0] / US_PER_S, kind=failure[1]),
+        verified=None if row.verified is None else view_verified(row.verified, now_us),
     )
 
 
@@ -432,6 +441,30 @@ def _view_session(session: SeenSession, now_us: int) -> SessionView:
                 outage_belief=cell.belief,
             )
             for cell in session.cells
+        ],
+    )
+
+
+def view_verified(verified: Verified, now_us: int) -> VerifiedView:
+    """Show a verified figure with its evidence."""
+    return VerifiedView(
+        epoch=verified.epoch,
+        at_s=verified.at_us / US_PER_S,
+        ttft_s=math.exp(verified.log_ttft) / US_PER_S,
+        success=verified.success,
+        replays=verified.replays,
+        worth=verified.get_worth(now_us),
+        validators=[
+            FindingView(
+                validator=finding.validator,
+                stake_tao=finding.stake_rao / RAO_PER_TAO,
+                epoch=finding.epoch,
+                replays=finding.replays,
+                bundles=[
+                    BundleView(miner=one.hotkey, root=one.root, score=one.score_ppm / PPM) for one in finding.backing
+                ],
+            )
+            for finding in verified.findings
         ],
     )
 

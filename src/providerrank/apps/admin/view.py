@@ -28,6 +28,42 @@ class FailureView(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time in seconds."""
 
 
+class BundleView(msgspec.Struct, frozen=True, kw_only=True):
+    """A miner's bundle that a verified figure stands on."""
+
+    miner: str
+    """Its hotkey."""
+    root: str
+    """Of its Merkle tree, 64 hex digits: what `providerrank bundle verify` shows of the file."""
+    score: float
+
+
+class FindingView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one validator found."""
+
+    validator: str
+    """Its hotkey."""
+    stake_tao: float
+    epoch: int
+    replays: int
+    """Of its own, on this endpoint and task."""
+    bundles: list[BundleView]
+
+
+class VerifiedView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the market has verified of an endpoint at this task, and the evidence for it."""
+
+    epoch: int
+    at_s: float
+    """Unix time in seconds."""
+    ttft_s: float
+    success: float
+    replays: int
+    worth: float
+    """What it counts for in the ranking now, in requests; it fades."""
+    validators: list[FindingView]
+
+
 class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint of a ranking; scores and beliefs are 0 to 1."""
 
@@ -66,6 +102,8 @@ class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     concurrency_limit: float
     last_failure: FailureView | None
+    verified: VerifiedView | None = None
+    """None: the market has found nothing of it that still counts."""
 
 
 class WeightsView(msgspec.Struct, frozen=True, kw_only=True):

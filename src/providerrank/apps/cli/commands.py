@@ -23,6 +23,8 @@ COMMANDS = {
     "rank": ("providerrank.apps.cli.rank", "Show the endpoints of a model as the gateway ranks them."),
     "explain": ("providerrank.apps.cli.explain", "Show what the gateway did with one request, and why."),
     "bundle": ("providerrank.apps.cli.bundle", "Check a miner's submission offline."),
+    "miner": ("providerrank.apps.cli.miner", "Measure endpoints, forecast them, and submit what was found."),
+    "validator": ("providerrank.apps.cli.validator", "Replay what miners claim, judge it, and set weights."),
     "usage": ("providerrank.apps.cli.usage", "Show what each key has used today, and what it has left."),
     "demo": ("providerrank.apps.cli.demo", "Break real endpoints of one real model one by one, and watch."),
     "chain": ("providerrank.apps.cli.chain", "Make a chain on this machine, and look at it."),
@@ -35,7 +37,7 @@ HELP = (
 Rank the provider endpoints that serve one model, and route by the ranking.
 
 """
-    + "\n".join(f"  {command:<8} {summary}" for command, (_, summary) in COMMANDS.items())
+    + "\n".join(f"  {command:<9} {summary}" for command, (_, summary) in COMMANDS.items())
     + """
 
 `providerrank COMMAND --help` shows a command's options, with an example. `providerrank --version` is there too.

@@ -66,11 +66,13 @@ async def read_ranking(loaded: Loaded, model: str, task: str, tier: str | None) 
     from providerrank.gateway.stats import Stats
     from providerrank.rules.router import Router
 
-    windows = await compose.read_windows(loaded)
+    windows, verified = await compose.read_learned(loaded)
     catalog = compose.build_catalog(loaded.config)
+    router = Router(catalog, random.Random(), windows=windows)
+    router.verify(verified)
     sources = AdminSources(
         catalog=catalog,
-        router=Router(catalog, random.Random(), windows=windows),
+        router=router,
         stats=Stats(),
         is_listening=lambda: False,
         now_us=lambda: time.time_ns() // 1000,
@@ -91,7 +93,18 @@ def render(ranking: RankingView) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right")
     table.add_column("endpoint", overflow="fold")
-    for name in ("score", "reputation", "latency", "reliability", "uptime", "price", "TTFT", "in/out $/M", "requests"):
+    for name in (
+        "score",
+        "reputation",
+        "latency",
+        "reliability",
+        "uptime",
+        "price",
+        "TTFT",
+        "in/out $/M",
+        "requests",
+        "verified",
+    ):
         table.add_column(name, justify="right")
     table.add_column("state")
     for row in ranking.endpoints:
@@ -108,5 +121,6 @@ def _get_cells(row: EndpointView) -> tuple[str, ...]:
         f"{row.ttft_s:.2f} s",
         f"{row.price.input_usd:g}/{row.price.output_usd:g}",
         f"{row.requests:.0f}",
+        "-" if row.verified is None else f"epoch {row.verified.epoch}, {row.verified.replays} replays",
         row.state,
     )

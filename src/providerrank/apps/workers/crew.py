@@ -16,6 +16,7 @@ import logging
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,9 @@ from providerrank.apps.workers.sockets import open_sockets
 from providerrank.gateway.keys import Keyring
 from providerrank.gateway.stats import KeyStats, Stats
 from providerrank.gateway.tally import Figures, drop_gauges, refill, write_figures
+from providerrank.rules.cells import Cell
 from providerrank.rules.router import Router
+from providerrank.rules.verified import Verified
 
 if TYPE_CHECKING:
     from providerrank.apps.admin.usage import KeyReading
@@ -99,6 +102,8 @@ class Crew(Plane):
         """Grows with each configuration."""
         self._heard: set[int] = set()
         """Who has told its counts since the last configuration."""
+        self._verified: bytes | None = None
+        """What workers were told of it last."""
         self._failed_at_start = 0
         self._started = asyncio.Event()
         self._ending = asyncio.Event()
@@ -164,6 +169,13 @@ class Crew(Plane):
         self._heard = set()
         body = self._write_reload(windows)
         await asyncio.gather(*(self._change(member, body) for member in self._ready))
+
+    @override
+    def verify(self, verified: Mapping[Cell, Verified]) -> None:
+        self._router.verify(verified)
+        self._verified = messages.write_verified(verified)
+        for member in self._ready:
+            member.link.tell(messages.VERIFIED, self._verified)
 
     @override
     def count_reload(self, result: str) -> None:
@@ -293,6 +305,8 @@ class Crew(Plane):
             return False
         if terms != self._terms and not await self._change(member, self._write_reload(windows)):
             return False
+        if self._verified is not None:
+            member.link.tell(messages.VERIFIED, self._verified)
         member.is_ready = True
         self._place()
         self._started.set()

@@ -2,13 +2,14 @@
 
 From a worker: what it has *seen* (in batches), that an endpoint is *cooled* (at once), its *counts* (each second, and
 when asked), that it is *leaving*. From the crew: how to *begin*, a *reload*, which sockets to *adopt* and *hand back*,
-to *drain*; and what the others have seen and cooled, passed on as it came.
+to *drain*; what the market has *verified*; and what the others have seen and cooled, passed on as it came.
 
 Other parts of the gateway may add kinds of their own: a worker answers what it has a handler for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from providerrank.rules.cells import Cell
 from providerrank.rules.condition import Condition
 from providerrank.rules.observation import Observation
+from providerrank.rules.verified import Verified
 from providerrank.rules.window import Window
 
 SEEN: Final = "seen"
@@ -27,6 +29,7 @@ RELOAD: Final = "reload"
 ADOPT: Final = "adopt"
 HAND_BACK: Final = "hand_back"
 DRAIN: Final = "drain"
+VERIFIED: Final = "verified"
 EXPLAIN: Final = "explain"
 LATEST: Final = "latest"
 
@@ -50,6 +53,10 @@ class Terms(msgspec.Struct, frozen=True):
     text: str
     path: str
     environ: dict[str, str]
+
+
+Figure = tuple[str, str, float, float, int]
+"""Endpoint id, task, and what is verified of them: log TTFT, success, when. The evidence stays with the crew."""
 
 
 class Begin(msgspec.Struct, frozen=True):
@@ -76,7 +83,24 @@ decode_seen = msgspec.msgpack.Decoder(Seen).decode
 decode_cooled = msgspec.msgpack.Decoder(Cooled).decode
 decode_begin = msgspec.msgpack.Decoder(Begin).decode
 decode_reload = msgspec.msgpack.Decoder(Reload).decode
+decode_figures = msgspec.msgpack.Decoder(list[Figure]).decode
 decode_index = msgspec.msgpack.Decoder(int).decode
+
+
+def write_verified(verified: Mapping[Cell, Verified]) -> bytes:
+    """Make what is verified fit to be sent."""
+    figures: list[Figure] = [
+        (cell.endpoint_id, cell.task, one.log_ttft, one.success, one.at_us) for cell, one in verified.items()
+    ]
+    return encode(figures)
+
+
+def read_verified(body: bytes) -> dict[Cell, Verified]:
+    """The same, back again, without its evidence."""
+    return {
+        Cell(endpoint_id, task): Verified(Cell(endpoint_id, task), log_ttft, success, at_us, ())
+        for endpoint_id, task, log_ttft, success, at_us in decode_figures(body)
+    }
 
 
 def write_windows(windows: list[tuple[Cell, Window]]) -> list[Record]:

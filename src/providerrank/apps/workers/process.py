@@ -66,6 +66,7 @@ class Worker:
             messages.COOLED: self._cool,
             messages.ADOPT: self._adopt,
             messages.HAND_BACK: self._hand_back,
+            messages.VERIFIED: lambda body: self._router.verify(messages.read_verified(body)),
             messages.DRAIN: lambda _: self._stopping.set(),
         }
 

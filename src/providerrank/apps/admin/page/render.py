@@ -208,7 +208,8 @@ def _row(endpoint: EndpointView, weights: WeightsView, now_s: float) -> str:
         f"<td>{_score(endpoint, weights)}</td>",
         f'<td class="n">{_median(endpoint)}</td>',
         f'<td class="n">{seconds(endpoint.ttft_p95_s)}</td>',
-        f'<td class="n">{percent(endpoint.success)}<small>{_evidence(endpoint.requests)}</small></td>',
+        f'<td class="n">{percent(endpoint.success)}<small>{_evidence(endpoint.requests)}</small>'
+        f"{_verified(endpoint)}</td>",
         f'<td class="n">{_price(endpoint.price.input_usd)} / {_price(endpoint.price.output_usd)}</td>',
         f'<td class="n">{endpoint.in_flight}</td>',
         f'<td><span class="state"><i aria-hidden="true">{mark}</i> {word}</span>{reason}</td>',
@@ -275,6 +276,20 @@ def _median(endpoint: EndpointView) -> str:
     if endpoint.ttft_p50_s is None:
         return f'<span class="none">{seconds(endpoint.ttft_s)}</span><small>assumed</small>'
     return seconds(endpoint.ttft_p50_s)
+
+
+def _verified(endpoint: EndpointView) -> str:
+    """Say that the market stands behind an endpoint's figures, and on what."""
+    verified = endpoint.verified
+    if verified is None:
+        return ""
+    bundles = len({bundle.root for finding in verified.validators for bundle in finding.bundles})
+    count = len(verified.validators)
+    evidence = (
+        f"Verified in epoch {verified.epoch} by {count} validator{'' if count == 1 else 's'}: "
+        f"{verified.replays} replays, {bundles} bundle{'' if bundles == 1 else 's'}. Roots: /v1/rankings"
+    )
+    return f'<small class="verified"><abbr title="{escape(evidence)}">✓ verified, epoch {verified.epoch}</abbr></small>'
 
 
 def _evidence(requests: float) -> str:
