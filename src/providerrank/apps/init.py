@@ -170,6 +170,7 @@ _BUYER = """
 # price_cap = { input = 2.0, output = 6.0 }        # USD per million tokens; dearer endpoints are not used
 # weights = { reputation = 0.6, price = 0.4 }
 # exploration = 0.02                               # share of requests that try what is less known
+# trust = "all"                                    # or "verified": what the market has not verified comes last
 # hedge = 0.05                                     # share of requests that may ask a second endpoint while one is slow
 
 [timeouts]                                         # seconds

@@ -245,7 +245,8 @@ MISTAKES = [
         "unknown table",
         "[timeout]\nidle = 3\n" + MINIMAL,
         "1: timeout is not a known key: did you mean `timeouts`? "
-        "The keys here are gateway, buyer, timeouts, endpoints, models, tiers, keys, registry, engines, telemetry.",
+        "The keys here are gateway, buyer, timeouts, endpoints, models, tiers, keys, registry, engines, telemetry, "
+        "chain, market, miner, validator.",
     ),
     (
         "a key as other programs call it",
@@ -802,6 +803,10 @@ def test_the_reference_page_names_every_key() -> None:
         config.EnginesTable,
         config.TelemetryTable,
         config.PriceTable,
+        config.ChainTable,
+        config.MarketTable,
+        config.MinerTable,
+        config.ValidatorTable,
     ):
         for key in table.__struct_fields__:
             assert f"`{key}`" in page, f"docs/reference/config.md does not name `{key}`"

@@ -111,6 +111,8 @@ def _listening(key: str, address: str) -> Iterator[None]:
 
 async def _run_until_told(neuron: Coroutine[object, object, None], tell: Callable[[], None]) -> None:
     """Run until it ends, or SIGTERM or SIGINT; then stop at once: the journal knows where to go on."""
+    # A line for each request, with its address, is not ours to log.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     loop = asyncio.get_running_loop()
     running = asyncio.ensure_future(neuron)
     for signum in (signal.SIGTERM, signal.SIGINT):
