@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 
@@ -64,6 +65,25 @@ async def test_health_needs_no_key() -> None:
     async with bed(Seller("a"), keys=("sk-right",)) as it:
         answer = await it.fetch(get("/health"))
         assert (answer.status, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(("path", "status"), [("/health", 200), ("/v1/models", 200), ("/v1/chat/completions", 405)])
+async def test_what_is_asked_for_its_head_only_has_no_body(path: str, status: int) -> None:
+    async with bed(Seller("a")) as it, it.wire() as wire:
+        wire.send(get(path, method="HEAD"))
+        head = await wire.read()
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert head.endswith(b"\r\n\r\n")
+        assert b"Content-Length: 0" not in head
+        assert (await wire.ask(CHAT)).status == 200, "the connection goes on where the head ended"
+
+
+async def test_a_compressed_body_is_told_what_is_wrong_with_it() -> None:
+    async with bed(Seller("a")) as it:
+        packed = gzip.compress(json.dumps(CHAT).encode())
+        answer = await it.fetch(post(packed, headers={"Content-Encoding": "gzip"}))
+        assert "'gzip'" in check_error(answer, 415, "invalid_request_error", "unsupported_content_encoding")
+        assert (await it.ask(CHAT, headers={"Content-Encoding": "identity"})).status == 200
 
 
 async def test_an_alias_is_a_name_of_the_model() -> None:

@@ -300,6 +300,8 @@ class ClientConnection(asyncio.Protocol):
         lines.append((b"Content-Length", b"%d" % len(body)))
         if not self._keep_alive:
             lines.append((b"Connection", b"close"))
+        if self._request is not None and self._request.method == b"HEAD":
+            body = b""  # its length is told all the same
         self._write(write_head(status, lines) + body)
         self._done()
 

@@ -103,7 +103,9 @@ class Door:
                 return
         try:
             intake = read_any(api, request.body)
-        except BadRequest as error:
+        except BadRequest as refusal:
+            encoding = headers.get(b"content-encoding")
+            error = refusal if encoding in (None, b"identity") else _explain_encoding(encoding or b"")
             if key is not None:
                 key.stats.count_request(error.status)
             self._tell_refused(request_id, api, error.status, error.code or "invalid_request")
@@ -198,7 +200,7 @@ class Door:
             client.send_simple(200, b'{"status":"ok"}')
             return
         refusal = self._refuse(client, request)
-        if refusal is None and request.method == b"GET" and path.startswith(b"/v1/models"):
+        if refusal is None and request.method in (b"GET", b"HEAD") and path.startswith(b"/v1/models"):
             models = self._get_models(request)
             name = unquote(path.removeprefix(b"/v1/models").decode("latin-1"))
             if name == "" or (name[0] == "/" and self._gateway.router.resolve(name[1:]) in models):
@@ -334,6 +336,16 @@ def _write_extra(request_id: bytes, headers: dict[bytes, bytes], names: tuple[by
         if value is not None and (clean := clean_value(value, 512)) is not None:
             extra += b"%b: %b\r\n" % (name, clean)
     return extra
+
+
+def _explain_encoding(encoding: bytes) -> BadRequest:
+    """Why a compressed body was not understood."""
+    shown = (clean_value(encoding) or b"something else").decode()
+    return BadRequest(
+        f"the request body is encoded as {shown!r}: send it as plain JSON, without Content-Encoding",
+        code="unsupported_content_encoding",
+        status=415,
+    )
 
 
 def _get_text(headers: dict[bytes, bytes], name: bytes) -> str | None:
