@@ -31,6 +31,7 @@ from providerrank.gateway.settings import BuyerKey, Clocks, GatewaySettings, Lim
 from providerrank.rules.attempts import Attempt
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import ASSUMED_FEATURES, Endpoint, Price
+from providerrank.rules.idle_probes import ProbeRules
 from providerrank.rules.observation import Observation
 from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import Ranked
@@ -404,6 +405,7 @@ async def bed(
     explain: int = 0,
     hedge: float = PARAMS.hedge_share,
     tier_priorities: Mapping[str, Priority] | None = None,
+    probes: ProbeRules | None = None,
 ) -> AsyncIterator[Bed]:
     """A gateway in front of ``sellers``. ``models`` replace the rules made from their order."""
     before = asyncio.all_tasks()
@@ -438,6 +440,7 @@ async def bed(
                 explain=explain,
                 hedge=hedge,
                 tier_priorities=tier_priorities or {},
+                probes=probes,
             ),
             Router(catalog, random.Random(1), looks=Looks(8 * explain, PARAMS)),
             tls=trust,

@@ -11,7 +11,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from providerrank.apps.config import Config, EndpointTable, Loaded, ModelTable, PriceTable, TierTable, WeightsTable
+from providerrank.apps.config import (
+    Config,
+    EndpointTable,
+    Loaded,
+    ModelTable,
+    PriceTable,
+    ProbesTable,
+    TierTable,
+    WeightsTable,
+)
 from providerrank.apps.config_rules import parse_address
 from providerrank.gateway.ports import Ledger, Store
 from providerrank.gateway.ring import ROWS_PER_ENTRY
@@ -19,6 +28,7 @@ from providerrank.gateway.settings import BuyerKey, Clocks, GatewaySettings, Lim
 from providerrank.rules.budget import Budget
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import ASSUMED_FEATURES, NUSD_PER_USD, Cell, Endpoint, Price
+from providerrank.rules.idle_probes import ProbeRules
 from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import Weights
 from providerrank.rules.sight import Looks
@@ -96,6 +106,21 @@ def build_settings(loaded: Loaded) -> GatewaySettings:
         ),
         explain=gateway.explain,
         hedge=config.buyer.hedge,
+        probes=build_probes(config.probes),
+    )
+
+
+def build_probes(probes: ProbesTable) -> ProbeRules | None:
+    """Build whom to probe, how often and for how much; None: nobody."""
+    if not (probes.free or probes.paid):
+        return None
+    return ProbeRules(
+        interval_us=_to_us(probes.interval),
+        free=probes.free,
+        paid=probes.paid,
+        spend_per_day_nusd=round(probes.spend_per_day * NUSD_PER_USD),
+        max_tokens=probes.max_tokens,
+        only=None if probes.only is None else frozenset(probes.only),
     )
 
 

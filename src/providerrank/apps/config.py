@@ -168,6 +168,17 @@ class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expected_output: int = 4096
 
 
+class ProbesTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tiny requests of our own to endpoints that nobody asks."""
+
+    interval: float = 60.0
+    free: bool = True
+    paid: bool = False
+    spend_per_day: float = 0.10
+    max_tokens: int = 1
+    only: tuple[str, ...] | None = None
+
+
 class RegistryTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A registry shared with other gateways."""
 
@@ -242,6 +253,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: tuple[ModelTable, ...] = ()
     tiers: tuple[TierTable, ...] = ()
     keys: tuple[KeyTable, ...] = ()
+    probes: ProbesTable = ProbesTable()
     registry: RegistryTable = RegistryTable()
     engines: EnginesTable = EnginesTable()
     telemetry: TelemetryTable = TelemetryTable()

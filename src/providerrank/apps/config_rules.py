@@ -55,6 +55,9 @@ MAX_PROBES = 100_000
 MAX_CONCURRENCY = 256
 """What an account of 64-bit integers holds with room to spare."""
 
+MAX_PROBE_TOKENS = 1_000
+"""Of a probe's answer: some models think a little before they say anything; more than this is no probe."""
+
 MAX_WORKERS = 64
 """Past any machine's use: each learns from all the others, which costs a little for every request of theirs."""
 
@@ -78,6 +81,7 @@ def check(
     rules.check_caps()
     rules.check_tiers()
     rules.check_keys()
+    rules.check_probes()
     rules.check_elsewhere()
     rules.check_telemetry()
     rules.check_market()
@@ -441,6 +445,43 @@ class _Rules:
         priced = [one for one in self.config.endpoints if models is None or one.model in models]
         if priced and all(_is_above(endpoint.price, cap) for endpoint in priced):
             self.note(path, "is below every price of what the key may ask for, so nothing will be served: raise it.")
+
+    def check_probes(self) -> None:
+        """How often, for how much, and whom."""
+        probes = self.config.probes
+        self.check_number(
+            ("probes", "interval"),
+            probes.interval,
+            "an interval is from 1 second to a day",
+            least=1,
+            most=MAX_SECONDS,
+            unit="seconds",
+        )
+        self.check_number(
+            ("probes", "spend_per_day"),
+            probes.spend_per_day,
+            "a budget is above 0 and at most a billion",
+            above=0,
+            most=MAX_SPEND_USD,
+            unit="USD",
+        )
+        self.check_number(
+            ("probes", "max_tokens"),
+            probes.max_tokens,
+            f"it is from 1 to {MAX_PROBE_TOKENS}",
+            least=1,
+            most=MAX_PROBE_TOKENS,
+        )
+        self.check_known(("probes", "only"), probes.only or (), self.endpoint_ids, "which is no endpoint")
+        if probes.only and not probes.paid:
+            prices = {endpoint.id: endpoint.price for endpoint in self.config.endpoints}
+            for number, name in enumerate(probes.only):
+                price = prices.get(name)
+                if price is not None and (price.input or price.output or price.cached_input):
+                    self.note(
+                        ("probes", "only", number),
+                        f"is {show(name)}, which costs money and so is not probed: add paid = true, or remove it.",
+                    )
 
     def check_elsewhere(self) -> None:
         """Registry and engines."""

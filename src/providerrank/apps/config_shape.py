@@ -36,6 +36,7 @@ EXAMPLES = {
     "endpoints": 'give each endpoint a table under the header "[[endpoints]]"',
     "headers": 'write headers = { authorization = "env:NAME" }',
     "models": 'give each model a table under the header "[[models]]"',
+    "only": 'write only = ["provider/model"], ids of endpoints',
     "price": "write price = { input = 0.90, output = 0.90 }, in USD per million tokens",
     "price_cap": "write price_cap = { input = 2.0, output = 6.0 }, in USD per million tokens",
     "tiers": 'give each tier a table under the header "[[tiers]]"',

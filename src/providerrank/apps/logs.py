@@ -158,7 +158,7 @@ def make_line(finished: Finished) -> RequestLine:
         time=tell_time((finished.at_us + total_us) / SECOND_US),
         level="info",
         logger="providerrank.requests",
-        event="request",
+        event="probe" if finished.is_probe else "request",
         request_id=finished.request_id.decode("ascii", "replace"),
         api=finished.api,
         model=ask.model,
@@ -184,7 +184,7 @@ def write_line(line: RequestLine, form: Form) -> str:
         return _encode(line).decode() + "\n"
     fields = [(name, getattr(line, name)) for name in line.__struct_fields__[4:]]
     words = " ".join(f"{name}={_tell_value(value)}" for name, value in fields if value is not None)
-    return f"{line.time} INFO {line.logger} request: {words}\n"
+    return f"{line.time} INFO {line.logger} {line.event}: {words}\n"
 
 
 def _tell_value(value: object) -> str:

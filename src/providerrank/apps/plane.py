@@ -109,6 +109,9 @@ class LocalPlane(Plane):
     async def start(self) -> None:
         await self.gateway.start(self._sockets, self._own)
         await self._open.enter_async_context(observing(self.gateway, self._loaded))
+        if not self._sockets:
+            # Of several the crew says who does.
+            self.gateway.prober.start()
 
     @property
     @override

@@ -223,8 +223,8 @@ class _Metrics:
 
     def record(self, finished: Finished, get_upstream: GetUpstream) -> None:
         """Count one request and its attempts."""
-        if not finished.log:
-            # Refused: whatever it named was nobody's, and is no label.
+        if not finished.log or finished.is_probe:
+            # Refused: whatever it named was nobody's, and is no label. Or nobody's request.
             return
         request = describe_request(finished)
         self._server_duration.record(finished.total_us / SECOND_US, request)

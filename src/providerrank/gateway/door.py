@@ -21,6 +21,7 @@ from providerrank.gateway.refusals import explain_lost, get_refusal
 from providerrank.gateway.settings import GatewaySettings, Priority
 from providerrank.gateway.tracing import Sampler
 from providerrank.rules.ask import Ask, EmptyPool, RoutingError, UnknownModel
+from providerrank.rules.cells import PROBE
 from providerrank.rules.finished import Finished, get_cut_ask
 from providerrank.wire.apis import DIALECTS, PATHS, read_any
 from providerrank.wire.errors import BadRequest
@@ -111,7 +112,7 @@ class Door:
             self._tell_refused(request_id, api, error.status, error.code or "invalid_request")
             self._reply_error(client, request_id, api, error.status, str(error), error.code, error.param)
             return
-        if task is not None:
+        if task is not None and task != PROBE:
             intake.task = task
         if intake.origin is not None:
             self._gateway.homes.lead(intake)

@@ -86,6 +86,9 @@ class Client(Protocol):
 class Exchange:
     """The life of one request."""
 
+    is_probe = False
+    """Nobody's request, but our own (``probe``)."""
+
     # How it is at rest. Most requests never change most of these, so an exchange begins with none of its own.
     _leg: Leg | None = None
     """The attempt that is under way and not accounted for yet."""

@@ -23,6 +23,7 @@ from providerrank.gateway.listening import Listening
 from providerrank.gateway.outbox import Outbox
 from providerrank.gateway.ports import Ledger
 from providerrank.gateway.priority import NORMAL
+from providerrank.gateway.prober import Prober
 from providerrank.gateway.ring import Ring
 from providerrank.gateway.settings import Clocks, GatewaySettings, Limits, Priority
 from providerrank.gateway.stats import Stats
@@ -107,6 +108,8 @@ class Gateway:
         """What keys with names have used; needed where there are any."""
         self.door = Door(self)
         """Takes requests; what it lets in is begun here."""
+        self.prober = Prober(self, random.Random())
+        """Asks endpoints that nobody asks; of several processes at one address one is to start it."""
         self._epoch_ns = time.time_ns() - time.monotonic_ns() if epoch_ns is None else epoch_ns
 
     # ---- life ----------------------------------------------------------------------------------------------------
@@ -169,6 +172,7 @@ class Gateway:
         self._outgoing = set(self._exchanges)
         if not self._outgoing:
             self._forget_retired()
+        self.prober.take()
 
     def _forget_retired(self) -> None:
         """Nothing under way began with other settings than these."""
@@ -185,6 +189,7 @@ class Gateway:
         """
         self.draining = True
         self._listening.close()
+        self.prober.stop()
         limit_s = self.limits.drain_us / 1e6 if within_s is None else within_s
         began_s = self.loop.time()
         for connection in self._connections:
@@ -223,12 +228,19 @@ class Gateway:
     @property
     def pending(self) -> int:
         """Requests under way."""
-        return len(self._exchanges)
+        return len(self._exchanges) - self.prober.live
 
     @property
     def is_full(self) -> bool:
         """As many requests are under way as there may be."""
         return len(self._exchanges) >= self.limits.max_pending
+
+    def begin_probe(self, probe: Exchange) -> None:
+        """Ask an endpoint something of our own."""
+        self._exchanges.add(probe)
+        if self._ticker is None:
+            self._ticker = self.loop.call_later(TICK_S, self._tick)
+        probe.begin(self.now_us())
 
     def begin(self, exchange: Exchange, client: ClientConnection, priority: Priority) -> None:
         """Serve a request that was let in."""
@@ -269,6 +281,15 @@ class Gateway:
         if self._on_attempt is not None:
             self._on_attempt(attempt, observation)
 
+    def end_probe(self, attempt: Attempt, observation: Observation, cost_nusd: int) -> None:
+        """A probe's attempt is over: release its place, learn from it, count it apart from requests."""
+        endpoint_id = attempt.endpoint.id
+        self.router.release(endpoint_id)
+        self.targets[endpoint_id].stats.count_probe(attempt, observation.outcome, cost_nusd, observation.at_us)
+        self.router.observe(observation)
+        if observation.outcome is Outcome.REFUSED_US:
+            self.tell_operator(attempt, observation.at_us)
+
     def tell_operator(self, attempt: Attempt, now_us: int) -> None:
         """An endpoint refuses our key, balance or model name: say so, once a minute, since only a person mends it."""
         stats = self.targets[attempt.endpoint.id].stats
@@ -291,6 +312,12 @@ class Gateway:
         if exchange.claim is not None:
             exchange.claim.settle()
         finished = exchange.tell()
+        if exchange.is_probe:
+            self.prober.end(exchange)
+            self.tell(finished, is_kept=False)
+            if self.ring is not None:
+                self.ring.keep_probe(finished)
+            return
         self.stats.count_end(finished)
         for watcher in self._watchers:
             watcher(finished)
@@ -327,7 +354,7 @@ class Gateway:
     def _sweep(self) -> None:
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
         self.pool.sweep()
-        self.stats.pending = len(self._exchanges)
+        self.stats.pending = self.pending
         if self._outgoing:
             self._outgoing &= self._exchanges
             if not self._outgoing:

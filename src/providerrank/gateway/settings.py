@@ -8,6 +8,7 @@ from typing import Literal
 
 from providerrank.rules.budget import EXPECTED_OUTPUT_TOKENS, UNLIMITED, Budget
 from providerrank.rules.cells import Endpoint, Price
+from providerrank.rules.idle_probes import ProbeRules
 from providerrank.rules.params import PARAMS
 
 Priority = Literal["high", "normal", "best-effort"]
@@ -99,3 +100,5 @@ class GatewaySettings:
     """How many of the latest requests can be explained; their router must take looks (``rules.sight``)."""
     hedge: float = PARAMS.hedge_share
     """Of requests, 0..1, at most this many have a second attempt while the first is slow; 0: none."""
+    probes: ProbeRules | None = None
+    """Of endpoints that nobody asks; None: none."""

@@ -34,6 +34,8 @@ class EndpointStats:
         "last_failure",
         "outcomes",
         "output_tokens",
+        "probe_cost_nusd",
+        "probes",
         "told_us",
         "ttft_buckets",
         "ttft_sum_us",
@@ -47,6 +49,9 @@ class EndpointStats:
         self.input_tokens = 0
         self.output_tokens = 0
         self.cost_nusd = 0
+        self.probes = [0] * len(_OUTCOMES)
+        """Ended, by outcome; neither they nor what they cost are among the rest."""
+        self.probe_cost_nusd = 0
         self.last_failure: tuple[int, str] | None = None
         self.told_us = 0
         """When the operator was last told that the endpoint refuses us."""
@@ -61,6 +66,14 @@ class EndpointStats:
             ttft = attempt.first_content_us - attempt.started_us
             self.ttft_buckets[bisect_left(_BOUNDS_US, ttft)] += 1
             self.ttft_sum_us += ttft
+
+    def count_probe(self, attempt: Attempt, outcome: Outcome, cost_nusd: int, now_us: int) -> None:
+        """A probe of this endpoint is over."""
+        self.in_flight -= 1
+        self.probes[outcome] += 1
+        self.probe_cost_nusd += cost_nusd
+        if attempt.fault is not None:
+            self.last_failure = (now_us, attempt.fault.name.lower())
 
 
 class ModelStats:
@@ -234,6 +247,21 @@ class Stats:
     def cost_nusd(self) -> dict[str, int]:
         """What they cost at list price, by endpoint."""
         return {name: endpoint.cost_nusd for name, endpoint in self.endpoints.items()}
+
+    @property
+    def probes(self) -> dict[tuple[str, str], int]:
+        """Probes ended, by endpoint and outcome."""
+        return {
+            (name, _OUTCOMES[outcome]): count
+            for name, endpoint in self.endpoints.items()
+            for outcome, count in enumerate(endpoint.probes)
+            if count
+        }
+
+    @property
+    def probe_cost_nusd(self) -> dict[str, int]:
+        """What they cost at list price, by endpoint."""
+        return {name: endpoint.probe_cost_nusd for name, endpoint in self.endpoints.items() if any(endpoint.probes)}
 
     @property
     def last_failures(self) -> dict[str, tuple[int, str]]:

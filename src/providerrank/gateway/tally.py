@@ -62,7 +62,7 @@ def refill(stats: Stats, parts: Iterable[Figures]) -> None:
 def _is_idle(entry: Any) -> bool:
     # An endpoint of which nothing was ever tried: of thousands, most.
     outcomes = getattr(entry, "outcomes", None)
-    return outcomes is not None and not entry.in_flight and not any(outcomes)
+    return outcomes is not None and not entry.in_flight and not any(outcomes) and not any(entry.probes)
 
 
 def _write_entry(entry: Any) -> Figures:

@@ -21,6 +21,10 @@ LONG_CONTEXT = "long-context"
 TASKS = (CHAT, CODE, JSON, TOOLS, LONG_CONTEXT)
 """The task types with parameters of their own. The list is open: any other name is ranked as chat."""
 
+PROBE = "probe"
+"""The task of a gateway's own probes of idle endpoints, whose figures other cells borrow (see `idle_probes`). No
+request is of it: whoever names it is ranked as chat."""
+
 FEATURES = ("tools", "json_schema", "vision", "prefill", "logprobs", "embeddings", "responses", "messages")
 """What an endpoint may offer beside plain chat; the names used in configuration."""
 

@@ -46,6 +46,7 @@ def explain(finished: Finished, params: Params = PARAMS) -> Explanation:
         attempts=tuple(_view_attempt(finished, attempt, params) for attempt in finished.log),
         attempts_left_out=max(0, finished.attempts - len(finished.log)),
         models=tuple(_view_model(finished, lane, at, params) for at, lane in enumerate(finished.lanes)),
+        probe=finished.is_probe,
     )
 
 

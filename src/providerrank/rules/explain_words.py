@@ -28,6 +28,9 @@ def tell_ordinal(number: int) -> str:
 
 def tell_summary(finished: Finished) -> str:
     """What happened, in one sentence or two."""
+    if finished.is_probe:
+        ends = [f"{one.endpoint.id} {tell_end(finished, one)}" for one in finished.log] or ["nobody could be asked"]
+        return f"A probe of ours, no client's request: {'; '.join(ends)}."
     total = tell_seconds(finished.total_us)
     answered = finished.answered
     failures = [f"{one.endpoint.id} {tell_fault(one)}" for one in finished.log if one.fault is not None]
@@ -102,6 +105,7 @@ def tell_choice(why: str, row: Row | None, rows: Sequence[Row], params: Params) 
         "last_resort": f"believed out, but nobody else was left{score}",
         "retry": "the same endpoint once more, since nobody else was left and its failure may pass",
         "waited": "asked again once its rate limit was over",
+        "probe": f"not heard of for a while{score}",
     }[why]
 
 

@@ -91,7 +91,7 @@ class Tried:
     model: str
     why: str
     """Why this endpoint: ``best``, ``class``, ``pin``, ``order``, ``sort``, ``sample``, ``session``, ``last_resort``,
-    ``retry``, ``waited`` or ``hedge``."""
+    ``retry``, ``waited``, ``hedge`` or ``probe``."""
     outcome: str
     """``answered``, ``abandoned``, or the kind of failure."""
     status: int | None
@@ -135,6 +135,8 @@ class Explanation:
     attempts: tuple[Tried, ...]
     attempts_left_out: int
     models: tuple[ModelPart, ...]
+    probe: bool = False
+    """No client's request: the gateway's own, of an endpoint that nobody asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,8 @@ class Finished(msgspec.Struct, gc=False):
     key: str | None = None
     """Name of the buyer's key; None: keys have no names."""
     trace: Trace | None = None
+    is_probe: bool = False
+    """Nobody's request: ours, of an endpoint that nobody asked (see `idle_probes`)."""
 
     @property
     def at_us(self) -> int:

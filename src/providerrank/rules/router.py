@@ -29,9 +29,10 @@ from providerrank.rules.belief import (
 )
 from providerrank.rules.board import Board, Terms
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
-from providerrank.rules.cells import CHAT, Cell, Price
+from providerrank.rules.cells import CHAT, PROBE, Cell, Price
 from providerrank.rules.condition import Condition, get_condition, get_session
 from providerrank.rules.hedging import compute_hedge_us
+from providerrank.rules.idle_probes import Rest
 from providerrank.rules.metering import compute_billing_ratio
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
@@ -164,7 +165,7 @@ class Router:
         return list(self._models)
 
     def _get_task(self, task: str) -> str:
-        return task if task in self._params.tasks else CHAT
+        return task if task in self._params.tasks or task == PROBE else CHAT
 
     def _get_cell(self, state: EndpointState, task: str) -> CellState:
         task = self._get_task(task)
@@ -613,6 +614,19 @@ class Router:
             cell.hedge_known_us = now_us
             cell.hedge_us = compute_hedge_us(cell.window, math.exp(cell.prior.log_ttft), self._params)
         return cell.hedge_us
+
+    def get_rest(self, endpoint_id: str, now_us: int) -> Rest | None:
+        """What decides whether an endpoint is to be probed; None: it is not in the catalog."""
+        state = self._endpoints.get(endpoint_id)
+        if state is None or endpoint_id in self._roster.retired:
+            return None
+        return Rest(
+            state.get_belief(now_us, self._params),
+            state.window.at_us,
+            state.in_flight,
+            state.cooling_until_us,
+            state.hold_until_us,
+        )
 
     # Showing
 

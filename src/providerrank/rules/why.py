@@ -28,3 +28,5 @@ class Why(enum.Enum):
     """The same endpoint once more: the model's last, after a failure that may pass."""
     WAITED = "waited"
     """Its rate limit was waited for."""
+    PROBE = "probe"
+    """Nobody had asked it for a while, and so we did: no client's request."""

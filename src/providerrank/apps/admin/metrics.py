@@ -124,6 +124,14 @@ class StatsSource(Protocol):
         """What those tokens cost at list price in nano-USD, by endpoint."""
 
     @property
+    def probes(self) -> Mapping[tuple[str, str], int]:
+        """Probes ended, as ``attempts``, which they are not among."""
+
+    @property
+    def probe_cost_nusd(self) -> Mapping[str, int]:
+        """What they cost at list price in nano-USD, by endpoint."""
+
+    @property
     def key_requests(self) -> Mapping[tuple[str, str], int]:
         """Requests ended, by the name of the key and class of status, or ``cancelled``."""
 
@@ -193,6 +201,8 @@ class Snapshot:
     input_tokens: Mapping[str, int]
     output_tokens: Mapping[str, int]
     cost_nusd: Mapping[str, int]
+    probes: Mapping[tuple[str, str], int]
+    probe_cost_nusd: Mapping[str, int]
     key_requests: Mapping[tuple[str, str], int]
     key_tokens: Mapping[tuple[str, str, str], int]
     key_cost_nusd: Mapping[tuple[str, str], int]
@@ -229,6 +239,8 @@ def get_snapshot(
         input_tokens=dict(stats.input_tokens),
         output_tokens=dict(stats.output_tokens),
         cost_nusd=dict(stats.cost_nusd),
+        probes=dict(stats.probes),
+        probe_cost_nusd=dict(stats.probe_cost_nusd),
         key_requests=dict(stats.key_requests),
         key_tokens=dict(stats.key_tokens),
         key_cost_nusd=dict(stats.key_cost_nusd),
@@ -356,6 +368,18 @@ class _SnapshotCollector(Collector):
             "Cost of those tokens at list price, in US dollars.",
             BY_ENDPOINT,
             [(labels, count / NUSD_PER_USD) for labels, count in self._labelled(now.cost_nusd)],
+        )
+        yield _counter(
+            "probes",
+            "Probes of endpoints without traffic, by endpoint and outcome; no attempts of requests.",
+            (*BY_ENDPOINT, "outcome"),
+            [((*self._labels(endpoint), outcome), count) for (endpoint, outcome), count in now.probes.items()],
+        )
+        yield _counter(
+            "probe_cost_usd",
+            "Cost of those probes at list price, in US dollars.",
+            BY_ENDPOINT,
+            [(labels, count / NUSD_PER_USD) for labels, count in self._labelled(now.probe_cost_nusd)],
         )
 
     def _collect_ttft(self) -> Metric:

@@ -94,6 +94,8 @@ class Crew(Plane):
         self._members: dict[int, Member] = {}
         self._minding: list[asyncio.Task[None]] = []
         self._adoptions: dict[int, int] = {}
+        self._prober: Member | None = None
+        """Who probes idle endpoints for all."""
         self._own = Stats()
         """What is counted here."""
         self._gone: Figures = write_figures(Stats())
@@ -329,9 +331,13 @@ class Crew(Plane):
         self._place()
 
     def _place(self) -> None:
-        """Have somebody accept at every socket."""
+        """Have somebody accept at every socket, and one probe idle endpoints."""
         if self._ending.is_set():
             return
+        ready = self._ready
+        if ready and self._prober not in ready:
+            self._prober = ready[0]
+            self._prober.link.tell(messages.PROBE)
         before = self._adoptions
         self._adoptions = compute_adoptions([member.index for member in self._ready], self._count)
         for orphan, parent in self._adoptions.items():

@@ -2,7 +2,8 @@
 
 From a worker: what it has *seen* (in batches), that an endpoint is *cooled* (at once), its *counts* (each second, and
 when asked), that it is *leaving*. From the crew: how to *begin*, a *reload*, which sockets to *adopt* and *hand back*,
-to *drain*; what the market has *verified*; and what the others have seen and cooled, passed on as it came.
+to *probe* idle endpoints (one worker does), to *drain*; what the market has *verified*; and what the others have seen
+and cooled, passed on as it came.
 
 Other parts of the gateway may add kinds of their own: a worker answers what it has a handler for.
 """
@@ -30,6 +31,7 @@ ADOPT: Final = "adopt"
 HAND_BACK: Final = "hand_back"
 DRAIN: Final = "drain"
 VERIFIED: Final = "verified"
+PROBE: Final = "probe"
 EXPLAIN: Final = "explain"
 LATEST: Final = "latest"
 

@@ -67,6 +67,7 @@ class Worker:
             messages.ADOPT: self._adopt,
             messages.HAND_BACK: self._hand_back,
             messages.VERIFIED: lambda body: self._router.verify(messages.read_verified(body)),
+            messages.PROBE: lambda _: self._running.gateway.prober.start(),
             messages.DRAIN: lambda _: self._stopping.set(),
         }
 
