@@ -121,6 +121,8 @@ class FakeStats:
     input_tokens: dict[str, int] = field(default_factory=dict)
     output_tokens: dict[str, int] = field(default_factory=dict)
     cost_nusd: dict[str, int] = field(default_factory=dict)
+    probes: dict[tuple[str, str], int] = field(default_factory=dict)
+    probe_cost_nusd: dict[str, int] = field(default_factory=dict)
     key_requests: dict[tuple[str, str], int] = field(default_factory=dict)
     key_tokens: dict[tuple[str, str, str], int] = field(default_factory=dict)
     key_cost_nusd: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -223,6 +225,8 @@ def make_stats() -> FakeStats:
         input_tokens={"fireworks/llama-3.3-70b": 480_000},
         output_tokens={"fireworks/llama-3.3-70b": 120_000},
         cost_nusd={"fireworks/llama-3.3-70b": 546_000_000},
+        probes={("fireworks/llama-3.3-70b", "success"): 7},
+        probe_cost_nusd={"fireworks/llama-3.3-70b": 2_000_000},
         key_requests={("team", "2xx"): 90, ("team", "cancelled"): 1},
         key_tokens={("team", "fireworks/llama-3.3-70b", "input"): 700},
         key_cost_nusd={("team", "fireworks/llama-3.3-70b"): 250_000_000},

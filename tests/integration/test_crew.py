@@ -1,8 +1,10 @@
-"""Workers that cannot begin, and accounts that several of them charge."""
+"""Workers that cannot begin, accounts that several of them charge, and probes that one of them makes."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -24,7 +26,7 @@ requests_per_minute = 5
 """
 
 
-def write(folder: Path, url: str, more: str = "") -> config.Loaded:
+def write(folder: Path, url: str, more: str = "", price: int = 1) -> config.Loaded:
     path = folder / "providerrank.toml"
     path.write_text(f"""
 [gateway]
@@ -36,7 +38,7 @@ workers = 2
 id = "alpha/llama"
 model = "llama"
 base_url = "{url}"
-price = {{ input = 1, output = 1 }}
+price = {{ input = {price}, output = {price} }}
 """)
     return config.load(path, {"TEAM_KEY": "sk-team"})
 
@@ -77,6 +79,31 @@ async def test_an_account_is_charged_by_all_and_may_come_with_a_reload(tmp_path:
     assert row["requests_today"] == 12 - refused
     assert counted["2xx"] == 12 - refused
     assert service.plane.stats.reloads == {"ok": 1}
+
+
+async def test_one_worker_probes_and_another_when_it_is_gone(tmp_path: Path) -> None:
+    async with SimProviders([EndpointSpec(name="alpha")]) as sims:
+        loaded = write(tmp_path, sims["alpha"].url, "[probes]\ninterval = 1\n", price=0)
+
+        def get_probers() -> list[str]:
+            return [str(one.headers.get("x-request-id")).rpartition("-")[0] for one in sims["alpha"].log]
+
+        async with serve.opened(loaded) as service, asyncio.timeout(60):
+            assert isinstance(service.plane, crew.Crew)
+            while len(get_probers()) < 3:
+                await asyncio.sleep(0.05)
+            [first] = set(get_probers())
+            assert first.startswith("probe-")
+            assert service.plane.prober in service.plane.workers
+            os.kill(service.plane.prober, signal.SIGKILL)
+            while set(get_probers()) == {first}:
+                await asyncio.sleep(0.05)
+            await service.plane.refresh()
+            assert service.plane.stats.attempts == {}
+            assert service.plane.stats.probes["alpha/llama", "success"] >= 1
+            # What one has learned all know, and the admin port shows.
+            [row] = service.router.ranking("llama", service.plane.now_us()).rows
+            assert row.requests > 1.5
 
 
 async def test_one_that_is_ended_while_it_begins_leaves_nothing(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ async def test_one_that_is_cooling_is_left_alone() -> None:
 async def test_one_that_cannot_be_reached_is_given_up() -> None:
     clocks = Clocks(connect_us=100_000)
     async with bed(FREE, Seller("b"), probes=RULES, clocks=clocks) as it:
-        it.sims["a"].script([Fault.CONNECT_HANG])
+        await it.sims["a"].switch(Fault.CONNECT_HANG)
         await probe(it)
         assert it.gateway.stats.probes["a/m", "failure"] == 1
 
@@ -255,3 +255,10 @@ async def test_what_broke_off_may_have_been_billed() -> None:
         await probe(it)
         assert refused == 0
         assert it.gateway.stats.probe_cost_nusd["a/m"] > 0
+
+
+async def test_no_client_can_speak_for_probes() -> None:
+    async with bed(FREE) as it:
+        assert (await it.ask(CHAT, headers={"x-providerrank-task": "probe"})).status == 200
+        [(_, observation)] = it.ended
+        assert observation.task == "chat"

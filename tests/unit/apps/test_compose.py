@@ -13,6 +13,7 @@ from providerrank.engines.errors import LedgerUnavailableError
 from providerrank.gateway.settings import BuyerKey
 from providerrank.rules.budget import Budget
 from providerrank.rules.cells import ASSUMED_FEATURES, Price
+from providerrank.rules.idle_probes import ProbeRules
 from providerrank.rules.ranking import Weights
 
 TEXT = """
@@ -99,6 +100,7 @@ def test_the_settings_have_units_and_secrets_resolved() -> None:
     assert settings.clocks.first_token_us == 250_000
     assert settings.clocks.total_us == 300_000_000
     assert settings.hedge == 0.02
+    assert settings.probes == ProbeRules()
     assert (alpha.base_url, alpha.upstream_model, alpha.key) == ("https://api.example.com/v1", "llama", "upstream-key")
     assert (beta.upstream_model, beta.key) == ("qwen-2.5-72b", None)
     assert "upstream-key" not in repr(settings)
@@ -225,3 +227,10 @@ def test_without_a_folder_for_the_ledger_nothing_starts(tmp_path: Path) -> None:
     folder.mkdir(mode=0o555)
     with pytest.raises(LedgerUnavailableError, match="no folder for it can be written: set XDG_STATE_HOME"):
         compose.open_ledger(load_keys(folder / "mine.toml"))
+
+
+def test_whom_to_probe() -> None:
+    rules = compose.build_probes(config.ProbesTable(interval=2.5, paid=True, spend_per_day=0.07, only=("a/m",)))
+    assert rules == ProbeRules(2_500_000, True, True, 70_000_000, 1, frozenset({"a/m"}))
+    assert compose.build_probes(config.ProbesTable(free=False)) is None
+    assert compose.build_probes(config.ProbesTable()) == ProbeRules()

@@ -242,11 +242,31 @@ MISTAKES = [
         '10: keys[0].priority is "urgent" where "best-effort" or "high" or "normal" belongs: write one of these.',
     ),
     (
+        "probes without a pause",
+        "[probes]\ninterval = 0.5\n" + MINIMAL,
+        "2: probes.interval is 0.5, and an interval is from 1 second to a day: write it in seconds.",
+    ),
+    (
+        "probes for nothing",
+        "[probes]\npaid = true\nspend_per_day = 0\n" + MINIMAL,
+        "3: probes.spend_per_day is 0, and a budget is above 0 and at most a billion: write it in USD.",
+    ),
+    (
+        "probes that are essays",
+        "[probes]\nmax_tokens = 4_000\n" + MINIMAL,
+        "2: probes.max_tokens is 4000, and it is from 1 to 1000: write a number in that range.",
+    ),
+    (
+        "probes of nobody",
+        '[probes]\nonly = ["alpha/lama"]\n' + MINIMAL,
+        '2: probes.only[0] is "alpha/lama", which is no endpoint: the nearest is "alpha/llama", or remove it.',
+    ),
+    (
         "unknown table",
         "[timeout]\nidle = 3\n" + MINIMAL,
         "1: timeout is not a known key: did you mean `timeouts`? "
-        "The keys here are gateway, buyer, timeouts, endpoints, models, tiers, keys, registry, engines, telemetry, "
-        "chain, market, miner, validator.",
+        "The keys here are gateway, buyer, timeouts, endpoints, models, tiers, keys, probes, registry, engines, "
+        "telemetry, chain, market, miner, validator.",
     ),
     (
         "a key as other programs call it",
@@ -725,6 +745,10 @@ def test_ipv6_addresses_stand_in_brackets() -> None:
 
 
 NOTES = [
+    (
+        '[probes]\nonly = ["alpha/llama"]\n' + MINIMAL,
+        'probes.only[0] is "alpha/llama", which costs money and so is not probed: add paid = true, or remove it.',
+    ),
     ('[gateway]\nlisten = "0.0.0.0:8080"\n' + MINIMAL, "gateway.listen is reachable from other machines"),
     (MINIMAL + 'key = "in-the-file"\n', "endpoints[0].key holds the secret itself"),
     (MINIMAL.replace("https", "http") + 'key = "env:CLIENT_KEY"\n', "endpoints[0].base_url is plain http"),

@@ -174,3 +174,10 @@ def test_without_a_stream_standard_error_is_written_to(capsys: pytest.CaptureFix
     requests.close()
     assert '"request_id":"req-1"' in capsys.readouterr().err
     assert sys.stderr is not None
+
+
+def test_a_probe_is_no_request() -> None:
+    finished = make_finished("probe-7")
+    finished.is_probe = True
+    assert json.loads(write_line(make_line(finished), "json"))["event"] == "probe"
+    assert " probe: request_id=probe-7 " in write_line(make_line(finished), "text")

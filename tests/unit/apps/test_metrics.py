@@ -57,6 +57,8 @@ def test_every_counter_arrives() -> None:
     assert get("attempts_total", **FIREWORKS, outcome="failure") == 3
     assert get("attempts_in_flight", **FIREWORKS) == 3
     assert get("tokens_total", **FIREWORKS, direction="input") == 480_000
+    assert get("probes_total", **FIREWORKS, outcome="success") == 7
+    assert get("probe_cost_usd_total", **FIREWORKS) == 0.002
     assert get("tokens_total", **FIREWORKS, direction="output") == 120_000
     assert get("cost_usd_total", **FIREWORKS) == 0.546
     assert get("key_requests_total", key="team", status="cancelled") == 1

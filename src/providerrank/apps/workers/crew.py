@@ -223,6 +223,11 @@ class Crew(Plane):
         return [member.process.pid for member in self._ready]
 
     @property
+    def prober(self) -> int | None:
+        """Process id of the one that probes idle endpoints."""
+        return None if self._prober is None else self._prober.process.pid
+
+    @property
     def _ready(self) -> list[Member]:
         return [member for member in self._members.values() if member.is_ready]
 
