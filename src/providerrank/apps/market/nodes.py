@@ -16,6 +16,7 @@ from providerrank.market.asking import Checker, Market
 from providerrank.market.desk import Desk
 from providerrank.market.journal import Journal
 from providerrank.market.miner import Miner, MinerSettings
+from providerrank.market.neurons import Neurons
 from providerrank.market.ports import Chain
 from providerrank.market.replays import ReplayDesk, Worker
 from providerrank.market.stats import ValidatorStats
@@ -67,10 +68,11 @@ async def validating(
     *,
     concurrency: int,
     allow_private: bool,
+    neurons: Neurons | None = None,
 ) -> AsyncIterator[Validator]:
-    """Have a validator with its replay queue and workers until the block ends."""
+    """Have a validator with its replay queue and workers until the block ends; ``neurons`` else over HTTP."""
     jobs, results = LocalQueue(), LocalQueue()
-    neurons = HttpNeurons(tools.key, allow_private=allow_private)
+    neurons = neurons or HttpNeurons(tools.key, allow_private=allow_private)
     desk = ReplayDesk(
         tools, jobs, results, market.endpoints, settings.spend_per_day_nusd, ValidatorStats(), settings.challenge
     )
