@@ -23,10 +23,11 @@ from providerrank.engines.errors import NewerSchemaError, StoreUnavailableError
 from providerrank.engines.schema import SCHEMA_VERSION, VERSION_TABLE, metadata, process_migrations
 from providerrank.engines.store_memory import MemoryStore
 from providerrank.engines.store_sql import open_sqlite, open_store
-from providerrank.gateway.ports import WindowStore
+from providerrank.gateway.ports import Store, WindowStore
 from providerrank.rules.cells import Cell
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.window import Record, Window
+from tests.findings import make_finding
 
 Reopen = Callable[[WindowStore], Awaitable[WindowStore]]
 
@@ -45,8 +46,8 @@ def get_records(kept: list[tuple[Cell, Window]]) -> dict[Cell, object]:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[WindowStore]:
-    opened: WindowStore = MemoryStore() if request.param == "memory" else await open_sqlite(tmp_path / "kept.db")
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    opened: Store = MemoryStore() if request.param == "memory" else await open_sqlite(tmp_path / "kept.db")
     yield opened
     await opened.close()
 
@@ -77,6 +78,21 @@ async def test_what_is_saved_is_loaded_after_a_restart(store: WindowStore, reope
     again = await reopen(store)
     assert get_records(await again.load()) == get_records(kept)
     await again.close()
+
+
+async def test_of_each_validator_the_newest_finding_is_kept(store: Store) -> None:
+    cell, other = Cell("a/m", "chat"), Cell("b/m", "chat")
+    assert await store.load_findings() == []
+    await store.save_findings([])
+    await store.save_findings([make_finding(cell, epoch=5), make_finding(other, epoch=5)])
+    await store.save_findings([make_finding(cell, 0.9, epoch=6), make_finding(cell, validator="5Other", epoch=2)])
+    await store.save_findings([make_finding(cell, 0.1, epoch=4), make_finding(other, 0.7, epoch=5)])
+    kept = {(one.cell, one.validator): one for one in await store.load_findings()}
+    assert kept == {
+        (cell, "5Validator"): make_finding(cell, 0.9, epoch=6),
+        (cell, "5Other"): make_finding(cell, validator="5Other", epoch=2),
+        (other, "5Validator"): make_finding(other, 0.7, epoch=5),
+    }
 
 
 async def test_a_save_replaces_only_the_cells_it_names(store: WindowStore) -> None:

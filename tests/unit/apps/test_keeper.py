@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
-from providerrank.apps.keeper import Keeper
+from providerrank.apps.keeper import RENEW_S, Keeper, Watch
+from providerrank.apps.workers import messages
 from providerrank.engines.errors import StoreUnavailableError
+from providerrank.engines.store_memory import MemoryStore
 from providerrank.rules.catalog import Catalog
 from providerrank.rules.cells import Cell, Endpoint, Price
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.router import Router
+from providerrank.rules.verified import Verified, combine_findings
 from providerrank.rules.window import Window
+from tests.findings import make_finding
 
 
 class FlakyStore:
@@ -88,3 +93,26 @@ async def test_the_end_saves_a_last_time() -> None:
     await task
 
     assert store.saves == [{"a/llama"}]
+
+
+async def test_what_is_verified_is_told_when_it_changes_and_when_it_has_aged() -> None:
+    store = MemoryStore()
+    told: list[Mapping[Cell, Verified]] = []
+    watch = Watch(store, told.append, every_s=RENEW_S)
+    await watch.look()
+    assert told == []
+    cell = Cell("a/m", "chat")
+    await store.save_findings([make_finding(cell, epoch=5)])
+    await watch.look()
+    await watch.look()
+    assert [verified[cell].epoch for verified in told] == [5]
+    await store.save_findings([make_finding(cell, epoch=6)])
+    await watch.look()
+    assert [verified[cell].epoch for verified in told] == [5, 6]
+
+
+def test_what_workers_are_told_of_it_is_what_ranks() -> None:
+    cell = Cell("a/m", "chat")
+    verified = combine_findings([make_finding(cell)])
+    told = messages.read_verified(messages.write_verified(verified))
+    assert told == {cell: replace(verified[cell], findings=())}

