@@ -28,11 +28,11 @@ async def test_a_whole_answer_is_timed_and_read() -> None:
         prober = make_prober(sims)
         for task in (CHAT, JSON, TOOLS):
             cell = Cell("a/m", task)
-            for index in range(50):
-                probe = await measure(prober, FakeChecker(), cell, compute_challenge(BEACON, cell, index))
+            probe = await measure(prober, FakeChecker(), cell, compute_challenge(BEACON, cell, 0))
+            for index in range(1, 50):
                 # A busy machine times itself, and says so.
-                if not probe.own_fault:
-                    break
+                if probe.own_fault:
+                    probe = await measure(prober, FakeChecker(), cell, compute_challenge(BEACON, cell, index))
             assert probe.outcome in (Outcome.SUCCESS, Outcome.SCHEMA_VIOLATION)
             assert probe.check != "none"
             assert probe.ttft_us is not None

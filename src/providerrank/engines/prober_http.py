@@ -118,8 +118,9 @@ class HttpProber:
         except OSError:
             outcome, fault = Outcome.NOBODYS, "this machine could not open a connection"
         total_us = heard.done_us or (time.perf_counter_ns() - began) // 1_000
-        if heard.ttft_us is not None and self._stalls.is_spoilt(began // 1_000, heard.ttft_us):
-            fault = fault or "this machine was too busy to time it"
+        is_timed = outcome is Outcome.SUCCESS and heard.ttft_us is not None
+        if is_timed and self._stalls.is_spoilt(began // 1_000, heard.ttft_us or 0):
+            fault = "this machine was too busy to time it"
         return heard.build(started_us, total_us, outcome, fault)
 
     async def _tick(self) -> None:
