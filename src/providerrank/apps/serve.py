@@ -59,8 +59,9 @@ class Service:
         """The data plane's address, without a path; empty until it listens."""
         self.admin_url = ""
         """Empty until the admin port is open."""
-        self._store = store
+        self.store = store
         self._keeper = Keeper(router, store)
+        self._watch = Watch(store, self.plane.verify)
         self._admin: GatedApp | None = None
         self._reloading = asyncio.Lock()
 
@@ -138,7 +139,7 @@ class Service:
         """What the store knows of endpoints that were here once and come back."""
         await self._keeper.save()
         try:
-            kept = await self._store.load()
+            kept = await self.store.load()
         except StoreError as error:
             logger.warning("what is known of new endpoints cannot be read: %s", error)
             return ()
@@ -192,12 +193,15 @@ class Service:
             self._keeper.end()
             await saving
 
+    async def look_at_verified(self) -> None:
+        """Rank by what the market has verified so far."""
+        await self._watch.look()
+
     @contextlib.asynccontextmanager
     async def verified(self) -> AsyncIterator[None]:
         """Rank by what the market verifies, as it comes, until the block ends."""
-        watch = Watch(self._store, self.plane.verify)
-        await watch.look()
-        watching = asyncio.create_task(watch.run(), name="verified")
+        await self.look_at_verified()
+        watching = asyncio.create_task(self._watch.run(), name="verified")
         try:
             yield
         finally:

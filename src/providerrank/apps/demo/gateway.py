@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,9 @@ from providerrank.apps.config import load
 from providerrank.apps.demo.scenario import CAP, MODEL, Seller
 from providerrank.apps.demo.summary import Counters
 from providerrank.apps.demo.table import Row
+from providerrank.apps.market.publisher import StorePublisher
 from providerrank.gateway.stats import Stats
+from providerrank.market.validator import Publisher
 from providerrank.rules.cells import NUSD_PER_USD, Price
 from providerrank.rules.router import Router
 
@@ -55,9 +58,10 @@ def write_config(folder: Path, sellers: Sequence[Seller], base_urls: Mapping[str
 class DemoGateway:
     """A running gateway, with a view of its ranking and its counters."""
 
-    def __init__(self, base_url: str, admin_url: str, router: Router, stats: Stats) -> None:
+    def __init__(self, base_url: str, admin_url: str, router: Router, stats: Stats, service: serve.Service) -> None:
         self.base_url = base_url
         self.admin_url = admin_url
+        self._service = service
         self._router = router
         self._stats = stats
 
@@ -66,7 +70,27 @@ class DemoGateway:
     async def opened(cls, config: Path) -> AsyncIterator[DemoGateway]:
         """Run the gateway of a configuration file until the block ends."""
         async with serve.opened(load(config)) as service:
-            yield cls(f"{service.url}/v1", service.admin_url, service.router, service.plane.stats)
+            yield cls(f"{service.url}/v1", service.admin_url, service.router, service.plane.stats, service)
+
+    @property
+    def publisher(self) -> Publisher:
+        """Puts what validators verify where this gateway ranks from."""
+        return StorePublisher(self._service.store)
+
+    async def get_evidence(self) -> dict[str, str]:
+        """By seller's name, best first: what the market has verified of it, as the ranking cites it."""
+        await self._service.look_at_verified()
+        found = {}
+        for row in self._router.ranking(MODEL, _now_us()).rows:
+            verified = row.verified
+            if verified is not None:
+                roots = sorted({backing.root for finding in verified.findings for backing in finding.backing})
+                found[row.endpoint.provider] = (
+                    f"TTFT {math.exp(verified.log_ttft) / 1000:.0f} ms, success {verified.success:.0%}: "
+                    f"epoch {verified.epoch}, {verified.replays} replays by {len(verified.findings)} validators, "
+                    f"{len(roots)} bundles ({roots[0][:12]}…)"
+                )
+        return found
 
     def get_counters(self) -> Counters:
         """What it has counted so far."""

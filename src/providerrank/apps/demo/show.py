@@ -27,6 +27,7 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
+from providerrank.apps.demo import market
 from providerrank.apps.demo.gateway import DemoGateway, write_config
 from providerrank.apps.demo.scenario import (
     MODEL,
@@ -43,13 +44,14 @@ from providerrank.apps.demo.summary import Summary, Tally, compute_summary
 from providerrank.apps.demo.table import Row, format_row, format_status, format_summary, render_frame, render_table
 from providerrank.sim.llama import EndpointStartError, LocalEndpoint, ModelMissingError, find_model
 
-SHOW_S = 60.0
+SHOW_S = 45.0
 """Length of the show when `--seconds` does not give one."""
 FRAMES_PER_S = 4
 LOG_EVERY_S = 5.0
 """How often the table is written where there is no terminal to draw on."""
 RECOVERING_S = 6.0
 """How long the table says that an endpoint is coming back."""
+NOTHING_VERIFIED = "  nothing yet: too few samples on this machine; --epoch-seconds 80 gives it more time"
 SEED = 20
 """The demo asks the same questions every time; what happens to them still depends on the machine."""
 
@@ -67,6 +69,8 @@ class DemoOptions:
     """End after a show of this length; None: stay up after it until interrupted."""
     simulated: bool = False
     """Simulated endpoints even where the real model is installed."""
+    market: market.Act | None = None
+    """The second act; None: there is none."""
     as_json: bool = False
     """Print the summary as JSON on standard output and everything else on standard error."""
 
@@ -127,11 +131,20 @@ class _Show:
             about = {"Gateway": gateway.base_url, "Page": f"{gateway.admin_url}/", "Configuration": str(config)}
             self._say(*(f"{name + ':':15}{value}" for name, value in about.items()))
             summary = await self._play(gateway)
-            self._report(summary)
+            if self._options.market is not None and not self._stop.is_set():
+                if not self._options.as_json:
+                    self._say("", *format_summary(summary))
+                summary = msgspec.structs.replace(
+                    summary, market=await self._mine(gateway, self._options.market, folder)
+                )
+                self._report_market(summary)
+            else:
+                self._report(summary)
             if self._options.seconds is None and not self._options.as_json and not self._stop.is_set():
                 self._invite(gateway)
                 await self._stop.wait()
-        return 1 if summary.client_visible_failures or not summary.requests else 0
+        is_sound = summary.market is None or summary.market.is_sound
+        return 0 if summary.requests and not summary.client_visible_failures and is_sound else 1
 
     async def _play(self, gateway: DemoGateway) -> Summary:
         """The show itself."""
@@ -157,6 +170,38 @@ class _Show:
             prices={seller.endpoint_id: seller.price for seller in SELLERS},
             events=self._events,
         )
+
+    async def _mine(self, gateway: DemoGateway, act: market.Act, folder: Path) -> market.MarketSummary:
+        """The second act."""
+        self._say(
+            "",
+            f"The market: {len(market.MINERS)} miners measure these endpoints, {len(market.VALIDATORS)} validators "
+            f"replay: {act.epochs} epochs of {act.epoch_s:.0f} s, on a chain of this machine.",
+        )
+        urls = {name: endpoint.base_url for name, endpoint in self._endpoints.items()}
+        playing = asyncio.ensure_future(market.play(act, SELLERS, urls, folder, gateway.publisher, self._say))
+        await _first(self._stop.wait, lambda: asyncio.wait([playing]))
+        if not playing.done():
+            playing.cancel()
+            await asyncio.wait([playing])
+            epochs = []
+        else:
+            epochs = playing.result()
+        return market.MarketSummary(
+            liar=market.LIAR,
+            caught_in_epoch=market.find_caught(epochs),
+            epochs=epochs,
+            evidence=await gateway.get_evidence(),
+        )
+
+    def _report_market(self, summary: Summary) -> None:
+        mined = summary.market
+        if self._options.as_json or mined is None:
+            self._report(summary)
+            return
+        caught = "was not caught" if mined.caught_in_epoch is None else f"was caught in epoch {mined.caught_in_epoch}"
+        self._say("", f"{mined.liar} {caught}. The gateway's ranking now rests on:")
+        self._say(*[f"  {name:8} {words}" for name, words in mined.evidence.items()] or [NOTHING_VERIFIED])
 
     def _say(self, *lines: str) -> None:
         """Write lines as they are."""

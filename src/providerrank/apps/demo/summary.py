@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from providerrank.apps.demo.market import MarketSummary
 from providerrank.rules.cells import NUSD_PER_USD, Price
 
 
@@ -84,6 +85,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     answered_by: dict[str, int]
     events: list[str]
     failures: list[Failure]
+    market: MarketSummary | None = None
+    """Of the second act, where it was played."""
 
 
 def compute_quantile(values: Sequence[float], q: float) -> float | None:
