@@ -33,7 +33,9 @@ LEFT_OUT = LISTENER_FAULTS | {Fault.SCHEMA_VIOLATION}
 """Faults of a listener are not drawn per request. A broken schema is seen only when a stream is over, and then it
 has been delivered: it counts against the endpoint, and has tests of its own."""
 
-RATE_LIMITS = {Fault.RATE_LIMIT, Fault.RATE_LIMIT_DATE, Fault.RATE_LIMIT_BARE}
+RATE_LIMITS = frozenset({Fault.RATE_LIMIT, Fault.RATE_LIMIT_DATE, Fault.RATE_LIMIT_BARE})
+LASTING = RATE_LIMITS | {Fault.STATUS_401, Fault.STATUS_402, Fault.STATUS_403, Fault.STATUS_404}
+"""Faults that keep an endpoint from all requests for a while: as often as the others they would hide them."""
 
 SHOWN = {400, 410, 418, 451}
 """The endpoint's own refusals: another endpoint would agree, so the client is told. Of 400, in these words:"""
@@ -107,12 +109,13 @@ def count_faults(sims: SimProviders) -> list[FaultCounter]:
     return counters
 
 
-def break_endpoints(sims: SimProviders, share: float, only: list[str]) -> list[str]:
+def break_endpoints(
+    sims: SimProviders, share: float, only: list[str], rare: frozenset[Fault] = RATE_LIMITS
+) -> list[str]:
     """Let every endpoint but the healthy one meet each request with a fault, by this chance; returns their names."""
     faults = [fault for fault in Fault if fault not in LEFT_OUT and (not only or fault.value in only)]
     names = [sim.name for sim in sims if sim.name != "healthy"]
-    # A rate limit keeps its endpoint from all requests for a second: as often as the others it would hide them.
-    weights = {fault: 0.02 if fault in RATE_LIMITS else 1.0 for fault in faults}
+    weights = {fault: 0.02 if fault in rare else 1.0 for fault in faults}
     total = sum(weights.values())
     for name in names:
         sims[name].set_chances({fault: weight * share / total for fault, weight in weights.items()})

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.asking import (
+    LASTING,
     Reply,
     Tally,
     Wire,
@@ -180,7 +181,7 @@ async def run(requests: int, each: int, seed: int, concurrency: int, workers: in
         ports = get_free_ports()
         async with SimProviders(make_specs(each), seed=seed) as sims:
             upstreams = [make_upstream(sim.spec, sim.url) for sim in sims]
-            names = break_endpoints(sims, 0.5, [])
+            names = break_endpoints(sims, 0.3, [], LASTING)
             counters = count_faults(sims)
             write_config(path, ports, workers, upstreams, 0.02)
             with (Path(folder) / "log").open("wb") as log:

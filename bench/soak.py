@@ -28,6 +28,7 @@ from pathlib import Path
 import uvloop
 
 from bench.asking import (
+    LASTING,
     Reply,
     Tally,
     Wire,
@@ -194,7 +195,7 @@ async def run(minutes: float, rate: float, seed: int, share: float, each: int) -
     with tempfile.TemporaryDirectory() as folder:
         path, told, ports = Path(folder) / "providerrank.toml", f"{folder}/told", get_free_ports()
         async with SimProviders(make_specs(each), seed=seed) as sims:
-            names = break_endpoints(sims, share, [])
+            names = break_endpoints(sims, share, [], LASTING)
             counters = count_faults(sims)
             write_config(path, ports, 1, [make_upstream(sim.spec, sim.url) for sim in sims], 0.02)
             with (Path(folder) / "log").open("wb") as log:
