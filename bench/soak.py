@@ -189,13 +189,13 @@ class Load:
             self.tally.wrong.append(f"{api}: HTTP {reply.status} {reply.body[:800]!r}")
 
 
-async def run(minutes: float, rate: float, seed: int, share: float, each: int) -> list[str]:
+async def run(minutes: float, rate: float, seed: int, share: float, each: int, only: list[str]) -> list[str]:
     """The whole benchmark; returns which bars were not met."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         path, told, ports = Path(folder) / "providerrank.toml", f"{folder}/told", get_free_ports()
         async with SimProviders(make_specs(each), seed=seed) as sims:
-            names = break_endpoints(sims, share, [], LASTING)
+            names = break_endpoints(sims, share, only, LASTING)
             counters = count_faults(sims)
             write_config(path, ports, 1, [make_upstream(sim.spec, sim.url) for sim in sims], 0.02)
             with (Path(folder) / "log").open("wb") as log:
@@ -267,6 +267,8 @@ def report(load: Load, samples: list[Sample], before: Sample, after: Sample, min
     print(
         f"before the load: {before.files} files, {before.tasks} tasks; after: {after.files} files, {after.tasks} tasks"
     )
+    most = max(samples, key=lambda sample: sample.rss_kb)
+    print(f"most memory: {most.rss_kb / 1024:.1f} MB at {most.at_s:.0f} s; after all: {after.rss_kb / 1024:.1f} MB")
     load.tally.show()
     missed = list(load.tally.wrong)
     if growth >= MOST_GROWTH:
@@ -286,9 +288,10 @@ def main() -> int:
         "--faults", type=float, default=0.1, help="share of its requests an endpoint meets with a fault"
     )
     parser.add_argument("--faulty", type=int, default=2, help="faulty endpoints of each of four kinds")
+    parser.add_argument("--only", action="append", default=[], help="inject only this fault (repeatable)")
     args = parser.parse_args()
     uvloop.install()
-    missed = asyncio.run(run(args.minutes, args.rate, args.seed, args.faults, args.faulty))
+    missed = asyncio.run(run(args.minutes, args.rate, args.seed, args.faults, args.faulty, args.only))
     print(f"failures: {len(missed)}")
     for line in missed[:20]:
         print("  ", line)

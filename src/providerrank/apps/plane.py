@@ -16,6 +16,7 @@ from typing_extensions import override
 from providerrank.apps import compose
 from providerrank.apps.admin.requests import RequestSource, RingRequests
 from providerrank.apps.config import Loaded
+from providerrank.apps.memory import keep_large_blocks_apart
 from providerrank.apps.observing import observing
 from providerrank.gateway.server import Gateway
 from providerrank.gateway.stats import Stats
@@ -107,6 +108,7 @@ class LocalPlane(Plane):
 
     @override
     async def start(self) -> None:
+        keep_large_blocks_apart()
         await self.gateway.start(self._sockets, self._own)
         await self._open.enter_async_context(observing(self.gateway, self._loaded))
         if not self._sockets:
