@@ -58,9 +58,9 @@ def spoil(challenge: Challenge, rng: random.Random) -> list[Answer]:
             digit = str((int(right[0]) + 1) % 9 + 1)
             return [*common, Answer(digit + right[1:]), Answer(right + "1"), Answer(f"{right}, no: {digit}{right}")]
         case TimeIs():
-            others = [(expectation.expected_minutes + later) % 1440 for later in (1, 10, 60, 720)]
+            later_times = [(expectation.expected_minutes + later) % 1440 for later in (1, 10, 60, 720)]
             # (What the question told may be said beside the answer: it is not another answer.)
-            other = rng.choice([minutes for minutes in others if minutes not in expectation.given])
+            other = rng.choice([minutes for minutes in later_times if minutes not in expectation.given])
             wrong = f"{other // 60:02}:{other % 60:02}"
             return [*common, Answer(wrong), Answer(f"{solution.text} or rather {wrong}")]
         case NameIs():
