@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -37,7 +39,12 @@ class Garbled(asyncio.Protocol):
 
 
 class TlsDoor(asyncio.Protocol):
-    """Begins TLS on an accepted connection and hands it to a ``Connection``."""
+    """Begins TLS on an accepted connection and hands it to a ``Connection``.
+
+    ``loop.start_tls`` would do, but that uvloop begins to read once ``connection_made`` returns, whatever was paused in
+    it: the client's hello may then come here before TLS is there to read it, and both sides wait for ever. So the
+    socket changes hands before anything is read: the plain transport closes its descriptor, TLS begins on a copy.
+    """
 
     def __init__(self, context: ssl.SSLContext, inner: Connection, running: set[asyncio.Task[None]]) -> None:
         self._context = context
@@ -45,22 +52,22 @@ class TlsDoor(asyncio.Protocol):
         self._running = running
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hold what the client sends until TLS is there to read it."""
+        """Take the socket."""
         raw = cast("asyncio.Transport", transport)
-        raw.pause_reading()
-        task = asyncio.get_running_loop().create_task(self._begin(raw))
+        plug = socket.socket(fileno=os.dup(raw.get_extra_info("socket").fileno()))
+        raw.abort()
+        task = asyncio.get_running_loop().create_task(self._begin(plug))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda task: self._end(task, plug))
 
-    async def _begin(self, raw: asyncio.Transport) -> None:
+    def _end(self, task: asyncio.Task[None], plug: socket.socket) -> None:
+        self._running.discard(task)
+        if task.cancelled():
+            plug.close()
+
+    async def _begin(self, plug: socket.socket) -> None:
+        plug.setblocking(False)
         loop = asyncio.get_running_loop()
-        made = None
-        try:
-            made = await loop.start_tls(raw, self._inner, self._context, server_side=True)
-        except OSError:
-            pass  # The client left, does not trust us or does not speak TLS: its own business.
-        finally:
-            if made is None:
-                raw.abort()
-        if made is not None:
-            self._inner.connection_made(made)
+        # The client may leave, not trust us or not speak TLS: its own business.
+        with contextlib.suppress(OSError):
+            await loop.connect_accepted_socket(lambda: self._inner, plug, ssl=self._context)
