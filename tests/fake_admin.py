@@ -16,7 +16,7 @@ from providerrank.rules.cells import Cell, Endpoint, Price
 from providerrank.rules.finished import Finished
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS
-from providerrank.rules.ranking import Ranked, Ranking, Weights
+from providerrank.rules.ranking import Glance, Ranked, Ranking, Weights
 from providerrank.rules.router import Router
 from providerrank.rules.session import SeenCell, SeenSession
 from providerrank.rules.sight import Looks
@@ -79,9 +79,21 @@ class FakeRouter:
     def models(self) -> list[str]:
         return list(self.tables)
 
-    def ranking(self, model: str, now_us: int, task: str = "chat", tier: str | None = None) -> Ranking:
+    def ranking(
+        self, model: str, now_us: int, task: str = "chat", tier: str | None = None, *, limit: int | None = None
+    ) -> Ranking:
         self.asked += 1
-        return Ranking(model, task, tier, now_us, "1", self.tables[model])
+        rows = self.tables[model][:limit]
+        rest = self.tables[model][len(rows) :]
+        return Ranking(
+            model, task, tier, now_us, "1", rows, len(rest), sum(row.state in {"ok", "suspect"} for row in rest)
+        )
+
+    def glance(self, model: str, now_us: int) -> list[Glance]:
+        self.asked += 1
+        return [
+            Glance(row.endpoint.id, row.effective, row.reputation, row.belief, row.state) for row in self.tables[model]
+        ]
 
     def has_usable(self, now_us: int) -> bool:
         return any(row.state not in {"out", "excluded"} for rows in self.tables.values() for row in rows)
@@ -91,9 +103,8 @@ class FakeRouter:
         cells = (SeenCell("fireworks/llama-3.3-70b", "chat", 2.5, 0.5, 0.2),)
         return [SeenSession("agent-7", now_us - 60_000_000, now_us - 1_500_000, 4, cells)]
 
-    def windows(self, changed_only: bool = True) -> list[tuple[Cell, Window]]:
-        assert not changed_only, "what changed is for the keeper"
-        return [(Cell("fireworks/llama-3.3-70b", "chat"), make_window())]
+    def get_window(self, cell: Cell) -> Window | None:
+        return make_window() if cell == Cell("fireworks/llama-3.3-70b", "chat") else None
 
 
 @dataclass

@@ -18,7 +18,7 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> L
     del config
     match item.path.name:
         case "test_gateway_tls.py":
-            return ASYNCIO | UVLOOP  # simulated endpoints take TLS in a way that each loop must bear
+            return {**ASYNCIO, **UVLOOP}  # simulated endpoints take TLS in a way that each loop must bear
         case name if name.startswith("test_gateway_"):
             return UVLOOP
         case _:

@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from providerrank.rules.cells import Endpoint, Price
 from providerrank.rules.params import PARAMS, Params, TaskParams
 from providerrank.rules.verified import Verified
+
+OFFERED = frozenset({"ok", "suspect"})
+"""States of an endpoint that is offered to requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +104,17 @@ class Ranking:
     version: str
     """Of the parameters."""
     rows: tuple[Ranked, ...]
+    left_out: int = 0
+    """Further endpoints, where only the first so many were asked for."""
+    left_out_offered: int = 0
+    """Those of them that are ``ok`` or ``suspect``."""
+
+
+class Glance(msgspec.Struct, frozen=True, gc=False):
+    """What is seen of an endpoint at a glance; of thousands, so no dataclass. As in `Ranked`."""
+
+    endpoint_id: str
+    effective: float
+    reputation: float
+    belief: float
+    state: str

@@ -15,8 +15,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
+from operator import attrgetter
 from random import Random
 from typing import Final
+
+import msgspec
 
 from providerrank.rules.affinity import Homes
 from providerrank.rules.ask import Ask, EmptyPool, Preferences, RoutingError, Sort, UnknownModel, UnknownTier
@@ -27,7 +30,7 @@ from providerrank.rules.belief import (
     compute_silence_posterior,
     compute_updated_belief,
 )
-from providerrank.rules.board import Board, Terms
+from providerrank.rules.board import SMALL, Board, Terms
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import CHAT, PROBE, Cell, Price
 from providerrank.rules.condition import Condition, get_condition, get_session
@@ -38,7 +41,7 @@ from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
 from providerrank.rules.plan import Plan, Stage, tell_lane
 from providerrank.rules.pool import Pool, get_empty_pool, get_names, get_needed_context, is_named, is_verified
-from providerrank.rules.ranking import Ranked, Ranking, Weights
+from providerrank.rules.ranking import OFFERED, Glance, Ranked, Ranking, Weights
 from providerrank.rules.reputation import compute_reliability
 from providerrank.rules.roster import Roster, arrange, get_prior, leave
 from providerrank.rules.session import SeenCell, SeenSession, SessionCell, Sessions, compute_session_decay
@@ -68,6 +71,20 @@ __all__ = [
     "UnknownTier",
     "Weights",
 ]
+
+
+class _Placed(msgspec.Struct, gc=False):
+    """One endpoint on its way into a ranking."""
+
+    place: tuple[bool, bool, float]
+    standing: Standing
+    failed: tuple[str, ...]
+    shown: str
+    belief: float
+    effective: float
+
+
+_get_place = attrgetter("place")
 
 
 class Router:
@@ -646,26 +663,95 @@ class Router:
         return False
 
     def ranking(
-        self, model: str, now_us: int, task: str = CHAT, tier: str | None = None, session: str | None = None
+        self,
+        model: str,
+        now_us: int,
+        task: str = CHAT,
+        tier: str | None = None,
+        session: str | None = None,
+        limit: int | None = None,
     ) -> Ranking:
-        """Every endpoint of a model with its scores, best first; O(N log N)."""
+        """Every endpoint of a model with its scores, best first; O(N log N).
+
+        With a ``limit`` only the first so many, for a fraction of the time: endpoints of a large board further down are
+        placed as routing sees them, by what was known when they were last scored.
+        """
         name = self._names.get(model)
         if name is None:
             raise UnknownModel(model, self._models)
         board = self._get_board(name, task, tier)
-        board.rebuild(now_us, with_settled=True)
-        rules = self._models[name].rules
-        pool = Pool(Ask(name), rules, board.min_reputation, self._params.unproven_requests)
+        self._bring_up(board, now_us, limit)
+        pool = Pool(Ask(name), self._models[name].rules, board.min_reputation, self._params.unproven_requests)
         overlay = None if session is None else self._sessions.get(session)
         plan = Plan([Stage(board, pool)], overlay, False, False, self._rng, self._params, Ask(name))
-        rows = [self._get_row(board, s, plan, pool, False, now_us) for s in board.members]
-        for standing in board.excluded:
-            board.score(standing, now_us)
-            rows.append(self._get_row(board, standing, plan, pool, True, now_us))
-        first = board.verified_first
-        rows.sort(key=lambda row: (row.excluded is not None, first and row.verified is None, -row.effective))
-        ranked = (replace(row, rank=at) if row.excluded is None else row for at, row in enumerate(rows, start=1))
-        return Ranking(name, board.task, tier, now_us, self._params.version, tuple(ranked))
+        placed = self._place(board, plan, pool, overlay is not None, now_us)
+        placed.sort(key=_get_place)
+        shown = placed if limit is None else placed[:limit]
+        rows = [
+            self._get_row(board, one, plan, None if one.failed else rank, now_us)
+            for rank, one in enumerate(shown, start=1)
+        ]
+        left_out = placed[len(shown) :]
+        offered = sum(one.shown in OFFERED for one in left_out)
+        return Ranking(name, board.task, tier, now_us, self._params.version, tuple(rows), len(left_out), offered)
+
+    def glance(self, model: str, now_us: int) -> list[Glance]:
+        """How every endpoint of a model stands for chat, in no order; as routing sees them where they are many."""
+        board = self._get_board(model, CHAT, None)
+        self._bring_up(board, now_us, 0)
+        pool = Pool(Ask(model), self._models[model].rules, board.min_reputation, self._params.unproven_requests)
+        plan = Plan([Stage(board, pool)], None, False, False, self._rng, self._params, Ask(model))
+        return [
+            Glance(one.standing.state.id, one.effective, one.standing.reputation, one.belief, one.shown)
+            for one in self._place(board, plan, pool, False, now_us)
+        ]
+
+    def get_window(self, cell: Cell) -> Window | None:
+        """What was measured of a cell; None: nothing."""
+        state = self._endpoints.get(cell.endpoint_id)
+        kept = None if state is None else state.cells.get(cell.task)
+        return None if kept is None else kept.window
+
+    def _bring_up(self, board: Board, now_us: int, limit: int | None) -> None:
+        """Bring a board up to date for showing: all of it, or, of a large one, the ``limit`` best and what changed."""
+        if limit is None or len(board.members) <= SMALL or board.revision < 0:
+            board.rebuild(now_us, with_settled=True)
+            return
+        self._revisit(now_us)
+        for standing in board.members[:limit]:
+            self._queue(standing.state)
+        board.refresh(now_us)
+
+    def _place(self, board: Board, plan: Plan, pool: Pool, in_session: bool, now_us: int) -> list[_Placed]:
+        """Every endpoint of a board with what its place in a ranking follows from."""
+        params = self._params
+        is_open = pool.min_reputation is None and pool.pins is None
+        first, placed = board.verified_first, list[_Placed]()
+        for over_cap, standings in ((False, board.members), (True, board.excluded)):
+            for standing in standings:
+                state = standing.state
+                if over_cap:
+                    board.score(standing, now_us)
+                failed = () if is_open and not over_cap else pool.get_failed(standing, over_cap)
+                belief, composite = state.belief, standing.composite
+                if in_session:
+                    view = plan.view(board, standing, now_us)
+                    belief, composite = view.belief, view.composite
+                elif belief > params.belief_floor:
+                    belief = state.get_belief(now_us, params)
+                if failed:
+                    shown = "excluded"
+                elif state.cooling_until_us > now_us:
+                    shown = "cooling"
+                elif belief > params.belief_out or now_us < state.hold_until_us:
+                    shown = "out"
+                else:
+                    shown = "suspect" if belief > params.belief_suspect else "ok"
+                effective = (1.0 - belief) * composite
+                is_behind = first and (standing.cell.verified is None or not is_verified(standing))
+                place = (bool(failed), is_behind, -effective)
+                placed.append(_Placed(place, standing, failed, shown, belief, effective))
+        return placed
 
     def sessions(self, limit: int, now_us: int) -> list[SeenSession]:
         """The named sessions used last, the latest first."""
@@ -681,23 +767,15 @@ class Router:
             seen.append(SeenSession(name, cells.began_us, last_us, cells.attempts, tuple(shown)))
         return seen
 
-    def _get_row(self, board: Board, standing: Standing, plan: Plan, pool: Pool, over_cap: bool, now_us: int) -> Ranked:
+    def _get_row(self, board: Board, placed: _Placed, plan: Plan, rank: int | None, now_us: int) -> Ranked:
+        standing = placed.standing
         view = plan.view(board, standing, now_us)
         state, cell = standing.state, standing.cell
-        failed = pool.get_failed(standing, over_cap)
-        if failed:
-            shown = "excluded"
-        elif state.cooling_until_us > now_us:
-            shown = "cooling"
-        elif view.belief > self._params.belief_out or now_us < state.hold_until_us:
-            shown = "out"
-        else:
-            shown = "suspect" if view.belief > self._params.belief_suspect else "ok"
         window = state.window if cell.window is None else cell.window
         return Ranked(
             endpoint=state.endpoint,
-            rank=None,
-            effective=(1.0 - view.belief) * view.composite,
+            rank=rank,
+            effective=placed.effective,
             composite=view.composite,
             reputation=view.reputation,
             latency=view.latency,
@@ -718,8 +796,8 @@ class Router:
                 state.model.get_usual_ratio(now_us, self._params),
                 self._params,
             ),
-            state=shown,
-            excluded=", ".join(failed) or None,
+            state=placed.shown,
+            excluded=", ".join(placed.failed) or None,
             cooling_until_us=state.cooling_until_us if state.cooling_until_us > now_us else None,
             verified=cell.verified if is_verified(standing) else None,
         )

@@ -155,9 +155,11 @@ def test_what_takes_long_to_make_is_made_less_often() -> None:
     world = World()
     ranking = world.router.ranking
 
-    def slow(model: str, now_us: int, task: str = "chat", tier: str | None = None) -> Ranking:
+    def slow(
+        model: str, now_us: int, task: str = "chat", tier: str | None = None, *, limit: int | None = None
+    ) -> Ranking:
         world.now_us += 150_000
-        return ranking(model, now_us, task, tier)
+        return ranking(model, now_us, task, tier, limit=limit)
 
     world.router.ranking = slow  # type: ignore[method-assign]  # a fake may be refined
     reader = AdminReader(world.get_sources())

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
+import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -159,9 +160,8 @@ class StatsSource(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointHealth:
-    """What the rules think of one endpoint at the moment of a scrape, for the chat task."""
+class EndpointHealth(msgspec.Struct, frozen=True, gc=False):
+    """What the rules think of one endpoint at the moment of a scrape, for the chat task; made by the thousand."""
 
     endpoint_id: str
     score: float

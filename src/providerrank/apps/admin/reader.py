@@ -1,8 +1,9 @@
 """Reads the router and the data plane's counters into what the admin port shows.
 
-Reading thousands of endpoints takes a tenth of a second of the loop that also relays requests, and anyone may
-ask for the page, the metrics or readiness as often as they like. So these are shared by all who ask for a second,
-or for twenty times as long as they took to make: together with what they cost, at most a small share of the loop.
+Reading thousands of endpoints takes ten milliseconds of the loop that also relays requests, and a whole ranking five
+times that; anyone may ask for the page, the metrics or readiness as often as they like. So these are shared by all who
+ask for a second, or for twenty times as long as they took to make: together with what they cost, at most a small share
+of the loop.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from providerrank.gateway.ports import LedgerLost
 from providerrank.rules.catalog import Catalog
 from providerrank.rules.cells import CHAT, NUSD_PER_USD, TASKS, Cell, Price
 from providerrank.rules.explanation import Brief, Explanation
-from providerrank.rules.ranking import Ranked, Ranking, Weights
+from providerrank.rules.ranking import OFFERED, Glance, Ranked, Ranking, Weights
 from providerrank.rules.records import PPM
 from providerrank.rules.session import SeenSession
 from providerrank.rules.verified import Verified
@@ -82,9 +83,6 @@ STATES: Final[dict[str, State]] = {
     "excluded": "excluded",
 }
 
-OFFERED: Final = frozenset({"ok", "suspect"})
-
-
 T = TypeVar("T")
 
 
@@ -97,8 +95,13 @@ class RankingSource(Protocol):
     def models(self) -> list[str]:
         """Every model id."""
 
-    def ranking(self, model: str, now_us: int, task: str = CHAT, tier: str | None = None) -> Ranking:
-        """The model's endpoints, best first."""
+    def ranking(
+        self, model: str, now_us: int, task: str = CHAT, tier: str | None = None, *, limit: int | None = None
+    ) -> Ranking:
+        """The model's endpoints, best first; the first ``limit`` of them cost a fraction."""
+
+    def glance(self, model: str, now_us: int) -> list[Glance]:
+        """How each of them stands for chat, in no order."""
 
     def has_usable(self, now_us: int) -> bool:
         """Whether any endpoint is in its model's pool and not believed out."""
@@ -106,8 +109,8 @@ class RankingSource(Protocol):
     def sessions(self, limit: int, now_us: int) -> list[SeenSession]:
         """The named sessions used last, the latest first."""
 
-    def windows(self, changed_only: bool = True) -> list[tuple[Cell, Window]]:
-        """What was measured. Only ever asked for all of it: what changed is the keeper's to take."""
+    def get_window(self, cell: Cell) -> Window | None:
+        """What was measured of a cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,15 +280,15 @@ class AdminReader:
         router, now_us = self._sources.router, self._sources.now_us()
         return [
             EndpointHealth(
-                endpoint_id=row.endpoint.id,
-                score=row.effective,
-                reputation=row.reputation,
-                outage_belief=row.belief,
-                usable=row.state in OFFERED,
-                state=STATES[row.state],
+                endpoint_id=one.endpoint_id,
+                score=one.effective,
+                reputation=one.reputation,
+                outage_belief=one.belief,
+                usable=one.state in OFFERED,
+                state=STATES[one.state],
             )
             for model in router.models()
-            for row in router.ranking(model, now_us).rows
+            for one in router.glance(model, now_us)
         ]
 
     def _compute_readiness(self) -> Readiness:
@@ -296,7 +299,7 @@ class AdminReader:
     def _compute_page(self, task: str, tier: str | None) -> PageView:
         now_us = self._sources.now_us()
         catalog, router, stats = self._catalog, self._sources.router, self._sources.stats
-        rankings = [router.ranking(model, now_us, task=task, tier=tier) for model in router.models()]
+        rankings = [router.ranking(model, now_us, task, tier, limit=MAX_ROWS) for model in router.models()]
         readiness = self.get_readiness()
         windows = self._get_windows()
         return PageView(
@@ -309,8 +312,10 @@ class AdminReader:
             tier=tier,
             tiers=[known.name for known in catalog.tiers],
             figures=Figures(
-                endpoints=sum(len(ranking.rows) for ranking in rankings),
-                endpoints_offered=sum(row.state in OFFERED for ranking in rankings for row in ranking.rows),
+                endpoints=sum(len(ranking.rows) + ranking.left_out for ranking in rankings),
+                endpoints_offered=sum(
+                    sum(row.state in OFFERED for row in ranking.rows) + ranking.left_out_offered for ranking in rankings
+                ),
                 requests=sum(stats.requests.values()),
                 failed_requests=sum(count for (_, status), count in stats.requests.items() if status == "5xx"),
                 fallbacks=stats.fallbacks,
@@ -319,15 +324,13 @@ class AdminReader:
                 connections=stats.connections,
                 cost_usd=sum(stats.cost_nusd.values()) / NUSD_PER_USD,
             ),
-            rankings=[self._view(ranking, ranking.rows[:MAX_ROWS], windows) for ranking in rankings],
-            left_out=[max(0, len(ranking.rows) - MAX_ROWS) for ranking in rankings],
+            rankings=[self._view(ranking, ranking.rows, windows) for ranking in rankings],
+            left_out=[ranking.left_out for ranking in rankings],
             usage=self._get_shown_usage(),
         )
 
     def _get_windows(self) -> Callable[[Cell], Window | None]:
-        if self._sources.get_window is not None:
-            return self._sources.get_window
-        return dict(self._sources.router.windows(changed_only=False)).get
+        return self._sources.get_window or self._sources.router.get_window
 
     def _view(
         self, ranking: Ranking, rows: Iterable[Ranked], get_window: Callable[[Cell], Window | None]
