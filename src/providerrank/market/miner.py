@@ -69,6 +69,8 @@ class MinerSettings:
     spend_per_epoch_nusd: int | None = None
     most_probes: int = 2_000
     """Of one epoch."""
+    concurrency: int = 8
+    """Requests charged and under way at a time."""
     half_life_epochs: float = 2.0
     """Of a measurement's weight in a forecast."""
     dry_run: bool = False
@@ -199,13 +201,20 @@ class Miner:
         left_us = latest_us - start_us
         # The last tenth is for those under way to come home.
         gap_us = 0.9 * left_us / max(1, len(order))
+        # Charged only when its turn has come: what waits when time is up has cost nothing.
+        turns = asyncio.Semaphore(self.settings.concurrency)
+
+        async def probe(cell: Cell, index: int) -> None:
+            async with turns:
+                await self._probe(epoch, beacon, cell, index)
+
         try:
             async with asyncio.timeout(max(0.0, left_us / 1_000_000)), asyncio.TaskGroup() as group:
                 for at, (cell, index) in enumerate(order):
                     pause_us = start_us + at * gap_us - self._now_us()
                     if pause_us > 0:
                         await self._tools.sleep(pause_us / 1_000_000)
-                    group.create_task(self._probe(epoch, beacon, cell, index))
+                    group.create_task(probe(cell, index))
         except TimeoutError:
             logger.warning("time is up: what is under way is given up: epoch=%d", epoch)
         except ExceptionGroup as errors:

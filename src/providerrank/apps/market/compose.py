@@ -97,6 +97,7 @@ def build_miner_settings(loaded: Loaded, *, dry_run: bool) -> MinerSettings:
         spend_per_day_nusd=round(table.spend_per_day * NUSD_PER_USD),
         spend_per_epoch_nusd=None if table.spend_per_epoch is None else round(table.spend_per_epoch * NUSD_PER_USD),
         most_probes=table.probes,
+        concurrency=table.concurrency,
         dry_run=dry_run,
         challenge=build_challenge(loaded),
     )
