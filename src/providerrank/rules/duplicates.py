@@ -30,8 +30,6 @@ from typing import TypeAlias
 from providerrank.rules.cells import Cell
 from providerrank.rules.market_params import MARKET, MarketParams
 
-Challenge: TypeAlias = tuple[Cell, int]
-"""A cell and the index of the challenge within it."""
 Times: TypeAlias = tuple[int, int]
 """Time to first token and total time, microseconds."""
 
@@ -46,7 +44,8 @@ class Submission:
     hotkey: str
     committed: tuple[int, int]
     """Block and position in the block: the order of commitments."""
-    times: Mapping[Challenge, Times]
+    times: Mapping[Cell, Mapping[int, Times]]
+    """By cell, then by the index of the challenge within it."""
 
 
 def find_originals(submissions: Sequence[Submission], params: MarketParams = MARKET) -> dict[str, str]:
@@ -68,14 +67,20 @@ def find_originals(submissions: Sequence[Submission], params: MarketParams = MAR
 
 def _find_same_times(submissions: Sequence[Submission], params: MarketParams) -> list[tuple[str, str]]:
     """Pairs with ``duplicate_records`` equal measurements."""
-    seen: dict[tuple[Challenge, Times], list[str]] = defaultdict(list)
+    by_cell: dict[Cell, list[tuple[str, Mapping[int, Times]]]] = defaultdict(list)
     for submission in submissions:
-        for challenge, times in submission.times.items():
-            seen[challenge, times].append(submission.hotkey)
+        for cell, times in submission.times.items():
+            by_cell[cell].append((submission.hotkey, times))
     shared: dict[tuple[str, str], int] = defaultdict(int)
-    for hotkeys in seen.values():
-        for pair in combinations(hotkeys, 2):
-            shared[pair] += 1
+    for owners in by_cell.values():
+        seen: dict[tuple[int, Times], list[str]] = {}
+        for hotkey, times in owners:
+            for measured in times.items():
+                seen.setdefault(measured, []).append(hotkey)
+        for hotkeys in seen.values():
+            if len(hotkeys) > 1:
+                for pair in combinations(hotkeys, 2):
+                    shared[pair] += 1
     return [pair for pair, count in shared.items() if count >= params.duplicate_records]
 
 
@@ -98,25 +103,45 @@ def _find_same_residuals(submissions: Sequence[Submission], params: MarketParams
 
 def _compute_signs(submissions: Sequence[Submission]) -> tuple[list[int], list[int]]:
     """Per submission two bit sets over all challenges: where its residual is known, and where it is above zero."""
-    measured: dict[Challenge, list[int]] = defaultdict(list)
+    measured: dict[Cell, dict[int, list[int]]] = {}
     for submission in submissions:
-        for challenge, (ttft_us, _) in submission.times.items():
-            measured[challenge].append(ttft_us)
-    middles = {c: (bit, statistics.median(v)) for bit, (c, v) in enumerate(measured.items()) if len(v) >= MIN_MINERS}
+        for cell, times in submission.times.items():
+            of_cell = measured.setdefault(cell, {})
+            for index, (ttft_us, _) in times.items():
+                of_cell.setdefault(index, []).append(ttft_us)
+    middles: dict[Cell, dict[int, tuple[int, float]]] = {}
+    bit = 0
+    for cell, of_cell in measured.items():
+        middles[cell] = {}
+        for index, values in of_cell.items():
+            if len(values) >= MIN_MINERS:
+                middles[cell][index] = (bit, max(statistics.median(values), 1))
+                bit += 1
     known, above = [0] * len(submissions), [0] * len(submissions)
     for i, submission in enumerate(submissions):
-        ratios: dict[Cell, list[tuple[int, float]]] = defaultdict(list)
-        for challenge, (ttft_us, _) in submission.times.items():
-            if challenge in middles:
-                bit, middle = middles[challenge]
-                ratios[challenge[0]].append((bit, ttft_us / max(middle, 1)))
-        for bits in ratios.values():
-            own = statistics.median(ratio for _, ratio in bits)
-            for bit, ratio in bits:
-                if ratio != own:
-                    known[i] |= 1 << bit
-                    above[i] |= (ratio > own) << bit
+        is_known, is_above = bytearray(bit), bytearray(bit)
+        for cell, times in submission.times.items():
+            of_middle = middles[cell]
+            ratios = [
+                (at, ttft_us / middle)
+                for index, (ttft_us, _) in times.items()
+                if index in of_middle
+                for at, middle in (of_middle[index],)
+            ]
+            own = statistics.median([ratio for _, ratio in ratios]) if ratios else 0.0
+            for at, ratio in ratios:
+                is_known[at] = ratio != own
+                is_above[at] = ratio > own
+        known[i], above[i] = _pack(is_known), _pack(is_above)
     return known, above
+
+
+def _pack(flags: bytearray) -> int:
+    """Flags of 0 or 1 as the bits of one number."""
+    return int(flags.translate(_DIGITS) or b"0", 2)
+
+
+_DIGITS = bytes([48, 49]) + bytes(254)
 
 
 def compute_chance(agreed: int, shared: int) -> float:

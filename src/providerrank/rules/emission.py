@@ -16,7 +16,12 @@ greatest entry is 65535, which that scaling leaves as they are, and rounds every
 so the cap, the order and the equalities hold of the very integers on the chain, not of some real numbers near them.
 
 *Average*: weights follow an exponential average of a hotkey's scores, so that one lucky or missed epoch moves little.
-A miner that trips the gate loses the epoch and all of its average, and begins anew from nothing.
+A miner that trips the gate loses the epoch and all of its average, and begins anew from nothing. A score may be
+negative and so may an average: who gambles pays for the bets it loses with what it won on others.
+
+*Earning*: an average above zero, and at least a share of the best: the cap raises whoever earns where few do, so who
+earns must be more than noise. Where nobody has one, because nothing was news, those who watched are paid by how well
+they did, rather than nobody.
 
 Scores are any finite non-negative floats; they are taken as the exact binary fractions they are.
 """
@@ -106,6 +111,20 @@ def compute_averages(
         if hotkey in tripped:
             continue
         average = (1 - step) * averages.get(hotkey, 0.0) + step * scores.get(hotkey, 0.0)
-        if average >= params.average_negligible:
+        if abs(average) >= params.average_negligible:
             after[hotkey] = average
     return after
+
+
+def compute_earning(
+    averages: Mapping[str, float], standby: Mapping[str, float], params: MarketParams = MARKET
+) -> dict[str, float]:
+    """What each hotkey is paid in proportion to; only those above zero.
+
+    ``standby`` is what this epoch's verified bundles are worth where nobody's average is above zero, never negative.
+    """
+    best = max(averages.values(), default=0.0)
+    if best <= 0.0:
+        return {hotkey: worth for hotkey, worth in standby.items() if worth > 0.0}
+    floor = params.floor_share * best
+    return {hotkey: average for hotkey, average in averages.items() if average >= floor}

@@ -41,12 +41,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from providerrank.rules.market_params import MARKET, MarketParams
 from providerrank.rules.records import Record
 from providerrank.rules.replay_test import COMPLETED, Claimed, Decision, ReplayTest, Test, get_cluster
+
+KEY_BYTES = 8
+"""Of a key in a shuffle: two of 10,000 are equal once in 4e11 bundles, and then the lower position comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +101,28 @@ def compute_openings(params: MarketParams = MARKET) -> int:
 
 def plan_openings(leaves: int, beacon: bytes, params: MarketParams = MARKET) -> list[int]:
     """Which leaves to open: an unpredictable choice without repetition, the same for everyone who knows the beacon."""
-    ordered = sorted(range(leaves), key=lambda leaf: _draw(beacon, b"open", leaf))
-    return sorted(ordered[: compute_openings(params)])
+    return sorted(_shuffle(leaves, beacon, b"open")[: compute_openings(params)])
 
 
-def plan_replays(records: Sequence[Record], beacon: bytes, params: MarketParams = MARKET) -> list[int]:
+def plan_replays(
+    records: Sequence[Record], beacon: bytes, params: MarketParams = MARKET, claimed: Claimed | None = None
+) -> list[int]:
     """Which records to replay, in order: round the providers, so that the first few already come from all of them.
 
     Only records with a whole answer have something to compare; failures count by their number. Where a miner admits
     many failures another tells little, so such a provider sits out up to three rounds in four. Returns at most
-    ``replays_max`` positions in ``records``.
+    ``replays_max`` positions in ``records``; ``claimed`` is their count, where it was made.
     """
-    claimed = Claimed.count(records)
+    claimed = claimed or Claimed.count(records)
     by_provider: dict[str, list[int]] = {}
-    for i in sorted(range(len(records)), key=lambda i: _draw(beacon, b"replay", i)):
+    named: dict[str, str] = {}
+    for i in _shuffle(len(records), beacon, b"replay"):
         if records[i].status in COMPLETED:
-            by_provider.setdefault(get_cluster(records[i].cell), []).append(i)
+            cell = records[i].cell
+            provider = named.get(cell.endpoint_id) or named.setdefault(cell.endpoint_id, get_cluster(cell))
+            queue = by_provider.setdefault(provider, [])
+            if len(queue) < params.replays_max:
+                queue.append(i)
     turns: list[tuple[int, int, int]] = []
     for provider, queue in by_provider.items():
         admitted = max(claimed.failure[provider], claimed.violation[provider])
@@ -168,5 +178,8 @@ def judge(
     return Verdict(1, reason, covered=covered, carried=test.get_carried())
 
 
-def _draw(beacon: bytes, purpose: bytes, position: int) -> bytes:
-    return hashlib.sha256(b"%b\0%b\0%d" % (beacon, purpose, position)).digest()
+def _shuffle(count: int, beacon: bytes, purpose: bytes) -> list[int]:
+    """Put ``0 .. count - 1`` in an order that only the beacon tells: by one 8-byte key each, from SHAKE-256."""
+    stream = hashlib.shake_256(b"%b\0%b" % (purpose, beacon)).digest(KEY_BYTES * count)
+    keys = struct.unpack(f">{count}Q", stream)
+    return sorted(range(count), key=lambda position: (keys[position], position))

@@ -70,8 +70,16 @@ class MarketParams:
     records_min: int = 20
     """Records of its own that a miner must have of a cell: with fewer its claimed failure rate says little, and bets
     against it find little, so they must not earn."""
+    coverage_min: float = 0.25
+    """Share of demand under which a bundle earns nothing: what ranks a corner of the market ranks nothing, and one
+    purse must not fill many uids with a few easy cells each."""
+    index_slack: float = 1.5
+    """Challenges of a cell are measured from 0 on; an index past so many times the records there are shows that the
+    telling ones were picked out of many, or that overlap with others was avoided, and the cell does not count."""
     baseline_loss_min: float = 1e-3
-    """Nobody is asked to beat a baseline that is all but right: loss below this is noise of the clock."""
+    """Nobody is asked to beat a public forecast that is all but right: loss below this is noise of the clock."""
+    history_step: float = 0.1
+    """Of the newest public forecast in the long-run one: ten epochs make two thirds of it."""
 
     # Emission.
     cap_ppm: int = 150_000
@@ -79,7 +87,11 @@ class MarketParams:
     average_step: float = 0.2
     """Of an epoch's score in the average: five epochs (six hours on Bittensor) make two thirds of it."""
     average_negligible: float = 1e-6
-    """An average below this is forgotten: 1e-6 of a perfect score is no weight in 65535."""
+    """An average nearer to zero is forgotten: 1e-6 of a perfect score is no weight in 65535."""
+
+    floor_share: float = 0.15
+    """Of the best average, under which an average earns nothing: with few earners the cap would pay the luckiest nobody
+    as much as the best. Under ``average_step``, so that a newcomer as good as the best is paid from its first epoch."""
 
     # Duplicates.
     duplicate_records: int = 3

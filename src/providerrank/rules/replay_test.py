@@ -94,8 +94,10 @@ class Claimed:
         requests: dict[str, int] = defaultdict(int)
         failed: dict[str, int] = defaultdict(int)
         violated: dict[str, int] = defaultdict(int)
+        named: dict[str, str] = {}
         for record in records:
-            cluster = get_cluster(record.cell)
+            endpoint_id = record.cell.endpoint_id
+            cluster = named.get(endpoint_id) or named.setdefault(endpoint_id, get_cluster(record.cell))
             requests[cluster] += 1
             failed[cluster] += record.status not in COMPLETED
             violated[cluster] += record.status is Outcome.SCHEMA_VIOLATION

@@ -1,119 +1,93 @@
-"""What a bundle is worth: how well its forecasts and its routing turned out, on what the validator measured afterwards.
+"""What a bundle is worth: what its forecasts knew that the public did not, on what the validator measured afterwards.
 
-    score = gate * coverage * mean over cells of freshness * (0.7 * accuracy + 0.3 * usefulness)
+    score = gate * coverage * freshness * gain * (0.7 + 0.3 * usefulness)
 
-No term looks at another miner: a miner's score depends on its bundle and on the validator's measurements, so sinking
-others gains nothing.
-
-* *accuracy* of a cell: ``clip(1 - loss / baseline loss, 0, 1)``. Loss is the mean of twice the pinball loss over the
-  quantiles (about the CRPS, in units of log time) for time to first token and for total time, plus the Brier scores of
-  success and of the check. Each is proper: the expected loss is least for the forecast one believes. The baseline is
-  the validator's own trailing distribution of that cell: forecasting what everyone knew earns nothing. A cell counts
-  from 30 verified samples.
+* *gain*: the share of the public forecast's loss that the miner's forecasts removed,
+  ``sum over its cells of demand * (public loss - loss) / sum over all cells of demand * public loss``. Loss is the
+  mean of twice the pinball loss over the quantiles (about the CRPS, in units of log time) for time to first token and
+  for total time, plus the Brier scores of success and of the check. Each is proper: the expected loss is least for the
+  forecast one believes. The public forecast is the best, over the bundle's cells, of what anybody could say without
+  measuring (`rules.public`): whoever says it again gains nothing, copied from whomever. Losses are summed before they
+  are divided, and nothing is clipped at zero per cell or per epoch: a gamble that loses is paid for with what others
+  won, so believing is best.
 * *usefulness* of a model and task: ``clip(1 - regret / regret of uniform routing, 0, 1)``, regret being what
-  traffic routed by the miner's weights misses of the best measured endpoint's utility. Where all endpoints are
-  equally good there is nothing to be useful for, and it is 0.
-* *coverage*: the demand in the cells that count, over all demand. It multiplies: scale without truth earns nothing.
-* *freshness*: the mean of ``2^(-age / tempo)`` over the cell's records, age from measurement to replay. A record seen
-  in an earlier epoch and stamped anew counts as nothing.
+  traffic routed by the miner's weights misses of the best measured endpoint's utility; the demand-weighted mean over
+  those where endpoints differ. It multiplies: the order of last epoch is known to all.
+* *coverage*: the demand in the cells that count, over all demand measured; nothing below a quarter. As gains are summed
+  over cells too, a bundle of half the cells earns about a quarter: work is not worth splitting up.
+* *freshness*: the mean of ``2^(-age / tempo)`` over a cell's records, age from measurement to replay, and of that the
+  demand-weighted mean over cells. A record seen in an earlier epoch and stamped anew counts as nothing.
 
-Clipping at 0 bounds what a bad cell can cost, so a forecast with no hope to beat the baseline has nothing to lose by
-gambling on that cell; its gain from it is bounded by luck at 30 samples and more, and the tests measure that truth
-pays best.
+No term looks at another miner of the epoch: a miner's score depends on its bundle, on the validator's measurements and
+on what was public before, so sinking others gains nothing. A negative gain is kept, undiminished, and counts in the
+average that is paid (`rules.emission`): one does not lose less for having covered less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import TypeAlias
 
 from providerrank.rules.cells import Cell
 from providerrank.rules.market_params import MARKET, MarketParams
 from providerrank.rules.observation import Outcome
+from providerrank.rules.outcomes import Outcomes, Sample, compute_brier
 from providerrank.rules.params import PARAMS, Params
-from providerrank.rules.records import (
-    MICROLOG,
-    PPM,
-    QUANTILES_PPM,
-    Forecast,
-    Record,
-    Signal,
-    compute_microlog,
-)
+from providerrank.rules.records import PPM, QUANTILES_PPM, Forecast, Record, Signal, compute_microlog
 from providerrank.rules.replay_test import COMPLETED
 
-Fingerprint: TypeAlias = tuple[Cell, str, int | None, int]
-"""What a measurement keeps when it is stamped anew: its cell, answer and times."""
+Fingerprint: TypeAlias = tuple[str, int | None, int]
+"""What a measurement of a cell keeps when it is stamped anew: its answer and times."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One of the validator's own measurements of a cell, made after the commitment."""
-
-    status: Outcome
-    ttft_us: int | None
-    total_us: int | None
-    """Both None where it did not complete."""
-
-
-@dataclass(frozen=True, slots=True)
-class CellScore:
-    """The parts of one cell's score, each 0..1."""
-
-    accuracy: float
-    usefulness: float
-    freshness: float
-
-
-def compute_score(*, gate: int, coverage: float, cells: Iterable[CellScore], params: MarketParams = MARKET) -> float:
-    """The bundle's score, 0..1; 0 without cells."""
-    worths = [
-        cell.freshness * (params.accuracy_weight * cell.accuracy + params.usefulness_weight * cell.usefulness)
-        for cell in cells
-    ]
-    return gate * coverage * fmean(worths) if worths else 0.0
-
-
-def compute_accuracy(
-    forecast: Forecast, baseline: Forecast, samples: Sequence[Sample], params: MarketParams = MARKET
+def compute_score(
+    *, gate: int, coverage: float, freshness: float, gain: float, usefulness: float, params: MarketParams = MARKET
 ) -> float:
-    """How much better than the baseline a forecast did, 0..1."""
-    least = max(compute_loss(baseline, samples), params.baseline_loss_min)
-    return min(1.0, max(0.0, 1.0 - compute_loss(forecast, samples) / least))
+    """The bundle's score, -1..1; 0 behind a closed gate. ``gain`` is at most 1, the others 0..1."""
+    if gain <= 0.0:
+        return gate * max(-1.0, gain)
+    if coverage < params.coverage_min:
+        return 0.0
+    return gate * coverage * freshness * gain * (params.accuracy_weight + params.usefulness_weight * usefulness)
 
 
-def is_counted(samples: int, records: int, params: MarketParams = MARKET) -> bool:
-    """Whether a cell counts: enough verified samples of the validator's, and enough records of the miner's."""
-    return samples >= params.samples_min and records >= params.records_min
+def compute_gain(
+    own: Mapping[Cell, float],
+    public: Mapping[Cell, Sequence[float]],
+    demand: Mapping[Cell, float],
+    params: MarketParams = MARKET,
+) -> float:
+    """How much of the public's loss a bundle's forecasts removed, at most 1.
+
+    ``own`` has the losses on the cells that count, ``public`` on all measured cells those of each public forecast, in
+    one order. The public forecast that did best on the bundle's own cells is the one to beat.
+    """
+    if not own:
+        return 0.0
+    kinds = range(min(len(losses) for losses in public.values()))
+    best = min(kinds, key=lambda kind: sum(demand.get(cell, 0.0) * public[cell][kind] for cell in own))
+    removed = sum(demand.get(cell, 0.0) * (public[cell][best] - loss) for cell, loss in own.items())
+    total = sum(demand.get(cell, 0.0) * max(losses[best], params.baseline_loss_min) for cell, losses in public.items())
+    return removed / total if total > 0.0 else 0.0
 
 
-def compute_loss(forecast: Forecast, samples: Sequence[Sample]) -> float:
-    """Mean loss of a forecast over at least one sample: half the two times' pinball losses, plus two Brier scores."""
-    completed = [sample for sample in samples if sample.status in COMPLETED]
-    loss = fmean(_compute_brier(forecast.success_ppm, sample.status in COMPLETED) for sample in samples)
-    if completed:
-        loss += fmean(_compute_brier(forecast.schema_ppm, sample.status is Outcome.SUCCESS) for sample in completed)
-    ttfts = [compute_microlog(s.ttft_us) for s in completed if s.ttft_us is not None]
-    totals = [compute_microlog(s.total_us) for s in completed if s.total_us is not None]
-    for quantiles, outcomes in ((forecast.ttft_micrologs, ttfts), (forecast.total_micrologs, totals)):
-        if outcomes:
-            loss += fmean(compute_pinball(quantiles, outcome) for outcome in outcomes) / 2
-    return loss
+def is_counted(samples: int, answered: int, params: MarketParams = MARKET) -> bool:
+    """Whether a cell counts: enough verified samples of the validator's, and records with an answer of the miner's.
+
+    Records that claim a failure have nothing to open or replay, so they cannot make a cell count.
+    """
+    return samples >= params.samples_min and answered >= params.records_min
 
 
-def compute_pinball(quantiles: Sequence[int], outcome: int) -> float:
-    """Twice the mean pinball loss of a forecast's quantiles, micro-logs, in units of log time."""
-    total = 0.0
-    for level, quantile in zip(QUANTILES_PPM, quantiles, strict=True):
-        error = outcome - quantile
-        total += error * level if error >= 0 else -error * (PPM - level)
-    return 2 * total / len(QUANTILES_PPM) / PPM / MICROLOG
-
-
-def _compute_brier(probability_ppm: int, happened: bool) -> float:
-    return float((probability_ppm / PPM - happened) ** 2)
+def compute_loss(forecast: Forecast, outcomes: Outcomes) -> float:
+    """Mean loss of a forecast over a cell's outcomes: half the two times' pinball losses, plus two Brier scores."""
+    return (
+        compute_brier(forecast.success_ppm, outcomes.completed, outcomes.requests)
+        + compute_brier(forecast.schema_ppm, outcomes.passed, outcomes.completed)
+        + outcomes.ttft.compute_pinball(forecast.ttft_micrologs) / 2
+        + outcomes.total.compute_pinball(forecast.total_micrologs) / 2
+    )
 
 
 def compute_baseline(cell: Cell, trailing: Sequence[Sample]) -> Forecast:
@@ -178,13 +152,13 @@ def compute_coverage(counted: Collection[Cell], demand: Mapping[Cell, float]) ->
 
 def get_fingerprint(record: Record) -> Fingerprint:
     """What of a record a new stamp does not change."""
-    return record.cell, record.response_hash, record.ttft_us, record.total_us
+    return record.response_hash, record.ttft_us, record.total_us
 
 
 def compute_freshness(
     records: Sequence[Record], replayed_us: int, tempo_us: int, seen: Collection[Fingerprint] = ()
 ) -> float:
-    """Freshness of one cell's records, 0..1; ``seen`` holds the fingerprints of earlier epochs' records."""
+    """Freshness of one cell's records, 0..1; ``seen`` holds the fingerprints of its records of earlier epochs."""
     if not records:
         return 0.0
     return fmean(

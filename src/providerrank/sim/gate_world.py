@@ -150,8 +150,9 @@ class World:
         records = [
             self._draw_claim(provider, miner, start) for provider in self.providers for _ in range(miner.records)
         ]
-        test = ReplayTest(Claimed.count(records), self.nulls, carried, self.params)
-        for i in plan_replays(records, rng.randbytes(8), self.params):
+        claimed = Claimed.count(records)
+        test = ReplayTest(claimed, self.nulls, carried, self.params)
+        for i in plan_replays(records, rng.randbytes(8), self.params, claimed):
             decision = test.add(self._replay(self.providers[i // miner.records], miner, records[i], start))
             if decision is not Decision.MORE:
                 return decision, test
