@@ -23,9 +23,9 @@ from providerrank.rules.gate import Opened, Verdict, judge, plan_replays
 from providerrank.rules.market_params import MarketParams
 from providerrank.rules.nulls import Nulls, Timing
 from providerrank.rules.observation import Outcome
+from providerrank.rules.outcomes import Sample
 from providerrank.rules.records import Record
 from providerrank.rules.replay_test import COMPLETED, Claimed, Decision, Measured, Replay, ReplayTest, Test
-from providerrank.rules.scoring import Sample
 from providerrank.wire.opening import hash_answer
 
 WAVE: Final = 8

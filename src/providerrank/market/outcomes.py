@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 
 import msgspec
@@ -19,24 +18,21 @@ from providerrank.market.ports import Metagraph
 from providerrank.rules.cells import Cell
 from providerrank.rules.duplicates import Submission as Times
 from providerrank.rules.duplicates import find_originals
-from providerrank.rules.emission import compute_averages, compute_emission, compute_weights
+from providerrank.rules.emission import (
+    compute_averages,
+    compute_earning,
+    compute_emission,
+    compute_weights,
+    is_newsworthy,
+)
+from providerrank.rules.judging import NOTHING, BundleScore, Yardstick, build_yardstick, count_claims, score_bundle
 from providerrank.rules.market_params import MarketParams
 from providerrank.rules.observation import Outcome as Status
-from providerrank.rules.records import PPM, Record
+from providerrank.rules.outcomes import Outcomes, Sample
+from providerrank.rules.public import compute_public, update_history
+from providerrank.rules.records import PPM, Forecast
 from providerrank.rules.replay_test import Test
-from providerrank.rules.scoring import (
-    CellScore,
-    Fingerprint,
-    Sample,
-    compute_accuracy,
-    compute_baseline,
-    compute_coverage,
-    compute_freshness,
-    compute_score,
-    compute_usefulness,
-    compute_utility,
-    is_counted,
-)
+from providerrank.rules.scoring import Fingerprint, compute_baseline, compute_utility
 from providerrank.rules.verified import MAX_ROOTS, Backing, Finding, combine_forecasts
 
 PASSED = "passed"
@@ -56,6 +52,11 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     root: str = ""
     score: float = 0.0
+    """-1..1."""
+    standby: float = 0.0
+    """What the bundle is worth in an epoch without news, 0..1."""
+    news: bool = False
+    """Whether it knew more than the public, beyond luck."""
     replays: int = 0
     cells: int = 0
     """That count."""
@@ -71,6 +72,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     carried: dict[str, dict[str, float]]
     """Log-wealth of the replay tests by hotkey and test, for its next bundle."""
     at_us: int = 0
+    verified: tuple[Forecast, ...] = ()
+    """What was verified of each cell, the newest there is: public from now on, and so are"""
+    history: tuple[Forecast, ...] = ()
+    """the long-run forecasts."""
+    news_epoch: int | None = None
+    """The last one in which a bundle had news."""
 
 
 _outcome = msgspec.json.Decoder(Outcome)
@@ -92,80 +99,80 @@ def get_carried(outcome: Outcome | None, hotkey: str) -> dict[Test, float]:
     return {Test(name): wealth for name, wealth in kept.items()}
 
 
-@dataclass(frozen=True, slots=True)
 class Scorer:
     """Scores bundles on what the validator measured."""
 
-    trial: Trial
-    trailing: Mapping[Cell, Sequence[Sample]]
-    """What this validator knew of each cell before the deadline."""
-    replayed_us: Mapping[Cell, int]
-    tempo_us: int
-    seen: Mapping[str, Collection[bytes]]
-    """Fingerprints of earlier records, by hotkey."""
-    params: MarketParams
+    def __init__(
+        self,
+        trial: Trial,
+        trailing: Mapping[Cell, Sequence[Sample]],
+        before: Outcome | None,
+        tempo_us: int,
+        seen: Mapping[str, Collection[bytes]],
+        params: MarketParams,
+    ) -> None:
+        """``trailing`` is what this validator knew of each cell before the deadline.
 
-    def score(self, case: Case) -> tuple[float, frozenset[Cell]]:
-        """Score one bundle, and say which of its cells count."""
+        ``before`` is the outcome of the last epoch it judged, ``seen`` the fingerprints of earlier records by hotkey.
+        """
+        self.trial = trial
+        self.params = params
+        self._tempo_us = tempo_us
+        self._seen = seen
+        self._replayed_us = compute_replayed_us(trial)
+        verified = () if before is None else before.verified
+        history = {} if before is None else {forecast.cell: forecast for forecast in before.history}
+        public = compute_public(build_baselines(trailing), {one.cell: one for one in verified}, history)
+        self.history = update_history(history, public, params)
+        self._yardstick = self._build_yardstick(public)
+
+    def score(self, case: Case) -> BundleScore:
+        """Score one bundle."""
         bundle = case.submission.bundle
         assert bundle is not None
-        by_cell: dict[Cell, list[Record]] = defaultdict(list)
-        for record in bundle.contents.records:
-            by_cell[record.cell].append(record)
-        usefulness = self._compute_usefulness(case)
-        scores: dict[Cell, CellScore] = {}
-        for forecast in bundle.contents.forecasts:
-            cell = forecast.cell
-            endpoint = self.trial.market.endpoints.get(cell.endpoint_id)
-            samples = self.trial.get_samples(cell)
-            records = by_cell.get(cell, [])
-            if endpoint is None or not is_counted(len(samples), len(records), self.params):
-                continue
-            try:
-                baseline = compute_baseline(cell, self.trailing.get(cell, ()))
-            except ValueError:
-                continue
-            scores[cell] = CellScore(
-                accuracy=compute_accuracy(forecast, baseline, samples, self.params),
-                usefulness=usefulness.get((endpoint.model, cell.task), 0.0),
-                freshness=self._compute_freshness(case.hotkey, cell, records),
-            )
-        coverage = compute_coverage(scores.keys(), self.trial.market.demand)
+        digests = self._seen.get(case.hotkey, ())
+        claims = count_claims(
+            bundle.contents.records,
+            bundle.contents.forecasts,
+            bundle.contents.signals,
+            replayed_us=self._replayed_us,
+            tempo_us=self._tempo_us,
+            get_seen=lambda cell: _Seen(cell, digests),
+            params=self.params,
+        )
         verdict = self.trial.get_verdict(case)
-        gate = verdict.gate if verdict.covered else 0
-        return compute_score(gate=gate, coverage=coverage, cells=scores.values(), params=self.params), frozenset(scores)
+        return score_bundle(self._yardstick, claims, gate=verdict.gate, covered=verdict.covered, params=self.params)
 
-    def _compute_usefulness(self, case: Case) -> dict[tuple[str, str], float]:
-        """By model and task, over the endpoints measured often enough."""
-        bundle = case.submission.bundle
-        assert bundle is not None
+    def _build_yardstick(self, public: Mapping[Cell, Sequence[Forecast]]) -> Yardstick:
+        market = self.trial.market
+        samples = {cell: self.trial.get_samples(cell) for cell in market.demand}
         utilities: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-        for cell in self.trial.market.demand:
-            samples = self.trial.get_samples(cell)
-            if len(samples) >= self.params.samples_min:
-                model = self.trial.market.endpoints[cell.endpoint_id].model
-                utilities[model, cell.task][cell.endpoint_id] = compute_utility(samples, cell.task)
-        return {
-            (signal.model, signal.task): compute_usefulness(signal, utilities[signal.model, signal.task])
-            for signal in bundle.contents.signals
-            if (signal.model, signal.task) in utilities
-        }
+        for cell, own in samples.items():
+            if len(own) >= self.params.samples_min:
+                model = market.endpoints[cell.endpoint_id].model
+                utilities[model, cell.task][cell.endpoint_id] = compute_utility(own, cell.task)
+        outcomes = {cell: Outcomes.count(own) for cell, own in samples.items()}
+        return build_yardstick(outcomes, public, utilities, market.demand, self.params)
 
-    def _compute_freshness(self, hotkey: str, cell: Cell, records: list[Record]) -> float:
-        digests = self.seen.get(hotkey, ())
-        seen = _Seen(digests)
-        at_us = self.replayed_us.get(cell, max(record.started_us for record in records))
-        return compute_freshness(records, at_us, self.tempo_us, seen)
+
+def build_baselines(trailing: Mapping[Cell, Sequence[Sample]]) -> dict[Cell, Forecast]:
+    """The trailing forecast of each cell of which a sample completed."""
+    return {
+        cell: compute_baseline(cell, own)
+        for cell, own in trailing.items()
+        if any(sample.ttft_us is not None and sample.total_us is not None for sample in own)
+    }
 
 
 class _Seen(Collection[Fingerprint]):
-    """Fingerprints of which only hashes were kept."""
+    """Fingerprints of a cell of which only hashes were kept."""
 
-    def __init__(self, digests: Collection[bytes]) -> None:
+    def __init__(self, cell: Cell, digests: Collection[bytes]) -> None:
+        self._cell = cell
         self._digests = digests
 
     def __contains__(self, fingerprint: object) -> bool:
-        return hash_fingerprint(fingerprint) in self._digests
+        return hash_fingerprint(self._cell, fingerprint) in self._digests
 
     def __iter__(self) -> Iterator[Fingerprint]:
         # Nothing walks it: hashes cannot be walked back.
@@ -175,20 +182,19 @@ class _Seen(Collection[Fingerprint]):
         return len(self._digests)
 
 
-def hash_fingerprint(fingerprint: object) -> bytes:
+def hash_fingerprint(cell: Cell, fingerprint: object) -> bytes:
     """Eight bytes that stand for a measurement: enough among a hundred thousand of one hotkey."""
-    return hashlib.sha256(repr(fingerprint).encode()).digest()[:8]
+    return hashlib.sha256(repr((cell, fingerprint)).encode()).digest()[:8]
 
 
 def build_times(case: Case, place: int) -> Times:
     """What tells one bundle's measurements from another's."""
     bundle = case.submission.bundle
     assert bundle is not None
-    times = {
-        (record.cell, record.index): (record.ttft_us, record.total_us)
-        for record in bundle.contents.records
-        if record.status is Status.SUCCESS and record.ttft_us is not None
-    }
+    times: dict[Cell, dict[int, tuple[int, int]]] = defaultdict(dict)
+    for record in bundle.contents.records:
+        if record.status is Status.SUCCESS and record.ttft_us is not None:
+            times[record.cell][record.index] = record.ttft_us, record.total_us
     return Times(case.hotkey, (case.submission.commitment.block, place), times)
 
 
@@ -202,21 +208,23 @@ def build_judgement(case: Case, scorer: Scorer, originals: Mapping[str, str]) ->
     bundle = case.submission.bundle
     assert bundle is not None
     verdict = scorer.trial.get_verdict(case)
-    score, cells = scorer.score(case) if verdict.gate else (0.0, frozenset[Cell]())
+    score = scorer.score(case)
     code, reason = PASSED if verdict.covered else UNCOVERED, verdict.reason
     if not verdict.gate:
         code = TRIPPED
     elif originals[case.hotkey] != case.hotkey:
-        code, score = DUPLICATE, 0.0
+        code, score = DUPLICATE, NOTHING
         reason = f"It is the measurement of {originals[case.hotkey]}, who committed to it first."
     return Judgement(
         hotkey=case.hotkey,
         code=code,
         reason=reason,
         root=bundle.header.root,
-        score=score,
+        score=score.score,
+        standby=score.standby,
+        news=score.is_news,
         replays=case.test.replays,
-        cells=len(cells),
+        cells=len(score.counted),
     )
 
 
@@ -229,7 +237,21 @@ def compute_next_averages(
     return compute_averages({} if before is None else before.averages, scores, tripped, params)
 
 
-def compute_row(averages: Mapping[str, float], metagraph: Metagraph, own: str, params: MarketParams) -> dict[int, int]:
+def find_news_epoch(epoch: int, before: Outcome | None, judgements: Sequence[Judgement]) -> int | None:
+    """The last epoch, up to this one, in which a bundle had news."""
+    if any(one.news for one in judgements):
+        return epoch
+    return None if before is None else before.news_epoch
+
+
+def compute_earnings(outcome: Outcome, params: MarketParams) -> dict[str, float]:
+    """What each hotkey is paid in proportion to after an epoch."""
+    standby = {one.hotkey: one.standby for one in outcome.judgements}
+    is_news = is_newsworthy(outcome.epoch, outcome.news_epoch, params)
+    return compute_earning(outcome.averages, standby, is_news=is_news, params=params)
+
+
+def compute_row(earnings: Mapping[str, float], metagraph: Metagraph, own: str, params: MarketParams) -> dict[int, int]:
     """The weights to set: by uid, of the hotkeys that hold one now; a validator gives itself nothing.
 
     Raises ValueError where no uid is the owner's: what is not earned could not be burned, and would be shared out.
@@ -237,18 +259,23 @@ def compute_row(averages: Mapping[str, float], metagraph: Metagraph, own: str, p
     if metagraph.owner_uid is None:
         raise ValueError("the subnet's owner holds no uid: nothing can be burned, and the cap could not be kept")
     scores = {
-        neuron.uid: averages[neuron.hotkey]
+        neuron.uid: earnings[neuron.hotkey]
         for neuron in metagraph.neurons
-        if neuron.hotkey in averages and neuron.hotkey != own
+        if neuron.hotkey in earnings and neuron.hotkey != own
     }
     return compute_weights(compute_emission(scores, params), metagraph.owner_uid, params)
 
 
 def build_findings(
-    trial: Trial, judgements: Sequence[Judgement], validator: str, stake_rao: int, at_us: int, params: MarketParams
+    trial: Trial, outcome: Outcome, validator: str, stake_rao: int, params: MarketParams
 ) -> list[Finding]:
-    """What this validator now says of each cell: nothing of cells that were not verified."""
-    scores = {one.hotkey: one.score for one in judgements if one.code == PASSED and one.score > 0}
+    """What this validator now says of each cell: nothing of cells that were not verified.
+
+    A forecast weighs what its miner is paid in proportion to.
+    """
+    earnings = compute_earnings(outcome, params)
+    passed = [one.hotkey for one in outcome.judgements if one.code == PASSED]
+    scores = {hotkey: earnings[hotkey] for hotkey in passed if hotkey in earnings}
     findings: list[Finding] = []
     for cell in trial.market.demand:
         replays = len(trial.replays.get(cell, {}))
@@ -273,7 +300,9 @@ def build_findings(
             key=lambda one: (-one.score_ppm, one.hotkey),
         )
         findings.append(
-            Finding(cell, validator, stake_rao, trial.epoch, at_us, forecast, replays, tuple(backing[:MAX_ROOTS]))
+            Finding(
+                cell, validator, stake_rao, trial.epoch, outcome.at_us, forecast, replays, tuple(backing[:MAX_ROOTS])
+            )
         )
     return findings
 

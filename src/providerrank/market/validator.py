@@ -36,12 +36,13 @@ from providerrank.market.outcomes import (
     Scorer,
     build_findings,
     build_judgement,
+    compute_earnings,
     compute_next_averages,
-    compute_replayed_us,
     compute_row,
     decode_outcome,
     encode_outcome,
     find_duplicates,
+    find_news_epoch,
     get_carried,
     hash_fingerprint,
 )
@@ -55,10 +56,11 @@ from providerrank.market.tools import Tools
 from providerrank.rules.cells import Cell
 from providerrank.rules.market_params import MARKET, MarketParams
 from providerrank.rules.nulls import Nulls
+from providerrank.rules.outcomes import Sample
 from providerrank.rules.params import PARAMS, ChallengeParams
 from providerrank.rules.probing import Prospect, plan_cells
 from providerrank.rules.schedule import Phases
-from providerrank.rules.scoring import Sample, get_fingerprint
+from providerrank.rules.scoring import get_fingerprint
 from providerrank.rules.verified import Finding
 
 logger = logging.getLogger("providerrank.validator")
@@ -269,16 +271,9 @@ class Validator:
         until_us = clock.compute_latest_us(phases.reveal_until, phases.ends)
         await trial.run(until_us, self.plan_cells(sample_beacon), settings.params.samples_min)
         self.stats.abstained_cells = sum(not trial.replays.get(cell) for cell in self.market.demand)
-        judgements = (*refused, *self._score(trial, hyperparameters))
-        at_us = self._tools.now_us()
-        self._note(trial, judgements)
-        findings = build_findings(
-            trial, judgements, self._chain.hotkey, 0 if own is None else own.stake_rao, at_us, settings.params
-        )
-        await self._publisher.publish(findings)
-        self.stats.verified_cells = len(findings)
-        logger.info("judged: epoch=%d bundles=%d verified_cells=%d", epoch, len(submissions), len(findings))
-        return Outcome(
+        scorer = self._build_scorer(trial, before, hyperparameters)
+        judgements = (*refused, *self._score(trial, scorer))
+        outcome = Outcome(
             epoch=epoch,
             judgements=judgements,
             averages=compute_next_averages(before, judgements, settings.params),
@@ -286,8 +281,19 @@ class Validator:
                 case.hotkey: {str(name): wealth for name, wealth in trial.get_verdict(case).carried.items()}
                 for case in trial.cases
             },
-            at_us=at_us,
+            at_us=self._tools.now_us(),
+            history=tuple(scorer.history.values()),
+            news_epoch=find_news_epoch(epoch, before, judgements),
         )
+        self._note(trial, judgements)
+        stake_rao = 0 if own is None else own.stake_rao
+        findings = build_findings(trial, outcome, self._chain.hotkey, stake_rao, settings.params)
+        verified = {one.cell: one for one in (() if before is None else before.verified)}
+        verified |= {finding.cell: finding.forecast for finding in findings}
+        await self._publisher.publish(findings)
+        self.stats.verified_cells = len(findings)
+        logger.info("judged: epoch=%d bundles=%d verified_cells=%d", epoch, len(submissions), len(findings))
+        return msgspec.structs.replace(outcome, verified=tuple(verified.values()))
 
     async def _open_all(
         self, trial: Trial, submissions: Sequence[Submission], before: Outcome | None
@@ -317,16 +323,18 @@ class Validator:
         found = await asyncio.gather(*map(open_one, submissions))
         return [one for one in found if one is not None]
 
-    def _score(self, trial: Trial, hyperparameters: Hyperparameters) -> list[Judgement]:
-        params = self.settings.params
-        scorer = Scorer(
+    def _build_scorer(self, trial: Trial, before: Outcome | None, hyperparameters: Hyperparameters) -> Scorer:
+        return Scorer(
             trial,
             self.build_trailing(trial.epoch),
-            compute_replayed_us(trial),
+            before,
             hyperparameters.tempo_blocks * hyperparameters.block_time_us,
             {case.hotkey: self._load_seen(trial.epoch, case.hotkey) for case in trial.cases},
-            params,
+            self.settings.params,
         )
+
+    def _score(self, trial: Trial, scorer: Scorer) -> list[Judgement]:
+        params = self.settings.params
         # In the order they were committed in: of duplicates the first is paid.
         trial.cases.sort(key=lambda case: (case.submission.commitment.block, case.hotkey))
         originals = find_duplicates(trial.cases, params)
@@ -337,7 +345,9 @@ class Validator:
         for case in trial.cases:
             bundle = case.submission.bundle
             assert bundle is not None
-            digests = b"".join(hash_fingerprint(get_fingerprint(record)) for record in bundle.contents.records)
+            digests = b"".join(
+                hash_fingerprint(record.cell, get_fingerprint(record)) for record in bundle.contents.records
+            )
             self._journal.decide(trial.epoch, SEEN + case.hotkey, digests)
         for one in judgements:
             self.stats.bundles[one.code] += 1
@@ -367,7 +377,8 @@ class Validator:
         decided = self._journal.get(epoch, ROW)
         if decided is None:
             try:
-                row = compute_row(outcome.averages, metagraph, self._chain.hotkey, self.settings.params)
+                earnings = compute_earnings(outcome, self.settings.params)
+                row = compute_row(earnings, metagraph, self._chain.hotkey, self.settings.params)
             except ValueError as error:
                 self.stats.missed["no-burn"] += 1
                 logger.warning("no weights are set: epoch=%d reason=%s", epoch, error)

@@ -20,8 +20,8 @@ A miner that trips the gate loses the epoch and all of its average, and begins a
 negative and so may an average: who gambles pays for the bets it loses with what it won on others.
 
 *Earning*: an average above zero, and at least a share of the best: the cap raises whoever earns where few do, so who
-earns must be more than noise. Where nobody has one, because nothing was news, those who watched are paid by how well
-they did, rather than nobody.
+earns must be more than noise. Where no bundle of the last epochs had news (endpoints did what they always do, or too
+few cells were measured to tell) luck would decide; then those who watched are paid for that, alike.
 
 Scores are any finite non-negative floats; they are taken as the exact binary fractions they are.
 """
@@ -117,14 +117,19 @@ def compute_averages(
 
 
 def compute_earning(
-    averages: Mapping[str, float], standby: Mapping[str, float], params: MarketParams = MARKET
+    averages: Mapping[str, float], standby: Mapping[str, float], *, is_news: bool, params: MarketParams = MARKET
 ) -> dict[str, float]:
     """What each hotkey is paid in proportion to; only those above zero.
 
-    ``standby`` is what this epoch's verified bundles are worth where nobody's average is above zero, never negative.
+    ``standby`` is what this epoch's verified bundles are worth where there ``is_news`` of nobody (`is_newsworthy`).
     """
     best = max(averages.values(), default=0.0)
-    if best <= 0.0:
+    if not is_news or best <= 0.0:
         return {hotkey: worth for hotkey, worth in standby.items() if worth > 0.0}
     floor = params.floor_share * best
     return {hotkey: average for hotkey, average in averages.items() if average >= floor}
+
+
+def is_newsworthy(epoch: int, news_epoch: int | None, params: MarketParams = MARKET) -> bool:
+    """Whether an epoch is paid by gains; ``news_epoch`` is the last, up to this one, with a bundle that had news."""
+    return news_epoch is not None and epoch - news_epoch <= params.news_epochs

@@ -7,7 +7,7 @@ and `score_bundle` holds the one against the other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from providerrank.rules.cells import Cell
@@ -58,14 +58,15 @@ class BundleScore:
     standby: float
     """0..1: what the bundle is worth where nobody has news."""
     gain: float
+    is_news: bool
+    """Whether the gain is beyond luck."""
     coverage: float
     freshness: float
     usefulness: float
     counted: frozenset[Cell]
 
 
-NONE_SEEN: Mapping[Cell, Collection[Fingerprint]] = {}
-NOTHING = BundleScore(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, frozenset())
+NOTHING = BundleScore(0.0, 0.0, 0.0, False, 0.0, 0.0, 0.0, frozenset())
 """The score of a bundle that the gate stopped or could not verify."""
 
 
@@ -87,12 +88,16 @@ def count_claims(
     forecasts: Iterable[Forecast],
     signals: Iterable[Signal],
     *,
-    replayed_us: int,
+    replayed_us: Mapping[Cell, int],
     tempo_us: int,
-    seen: Mapping[Cell, Collection[Fingerprint]] = NONE_SEEN,
+    get_seen: Callable[[Cell], Collection[Fingerprint]] = lambda _: (),
     params: MarketParams = MARKET,
 ) -> Claims:
-    """Count a bundle; ``seen`` holds, by cell, the fingerprints of earlier epochs' records."""
+    """Count a bundle.
+
+    ``replayed_us`` says when each cell was replayed, Unix microseconds (one that was not is not fresh), ``get_seen``
+    which fingerprints of it earlier epochs' records had.
+    """
     by_cell: dict[Cell, list[Record]] = {}
     cell, own = None, list[Record]()
     for record in records:
@@ -105,7 +110,8 @@ def count_claims(
         signals={(signal.model, signal.task): signal for signal in signals},
         answered={cell: _count_answered(own, params) for cell, own in by_cell.items()},
         freshness={
-            cell: compute_freshness(own, replayed_us, tempo_us, seen.get(cell, ())) for cell, own in by_cell.items()
+            cell: compute_freshness(own, replayed_us[cell], tempo_us, get_seen(cell)) if cell in replayed_us else 0.0
+            for cell, own in by_cell.items()
         },
     )
 
@@ -137,10 +143,12 @@ def score_bundle(
     losses = {cell: compute_loss(claims.forecasts[cell], yardstick.outcomes[cell]) for cell in counted}
     gain = compute_gain(losses, yardstick.public, yardstick.demand, params)
     score = compute_score(
-        gate=gate, coverage=coverage, freshness=freshness, gain=gain, usefulness=usefulness, params=params
+        gate=gate, coverage=coverage, freshness=freshness, gain=gain.share, usefulness=usefulness, params=params
     )
-    standby = coverage * freshness * usefulness if coverage >= params.coverage_min else 0.0
-    return BundleScore(score, standby, gain, coverage, freshness, usefulness, counted)
+    watched = coverage >= params.coverage_min and gain.share >= params.standby_gain_min
+    standby = coverage * freshness * usefulness if watched else 0.0
+    is_news = score > 0.0 and gain.sigmas >= params.news_sigmas
+    return BundleScore(score, standby, gain.share, is_news, coverage, freshness, usefulness, counted)
 
 
 def _compute_usefulness(yardstick: Yardstick, claims: Claims) -> float:

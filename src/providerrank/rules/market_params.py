@@ -78,6 +78,14 @@ class MarketParams:
     telling ones were picked out of many, or that overlap with others was avoided, and the cell does not count."""
     baseline_loss_min: float = 1e-3
     """Nobody is asked to beat a public forecast that is all but right: loss below this is noise of the clock."""
+    news_sigmas: float = 4.0
+    """Standard errors that a gain must be above zero to be news and no luck: once in 30,000 bundles that have none."""
+    news_cells_min: int = 10
+    """Cells that it takes to tell."""
+    news_epochs: int = 10
+    """Epochs that are paid by gains after one that brought news: twice the memory of the averages."""
+    standby_gain_min: float = -0.25
+    """Gain under which a bundle is not even paid for having watched: it says what is not so."""
     history_step: float = 0.1
     """Of the newest public forecast in the long-run one: ten epochs make two thirds of it."""
 

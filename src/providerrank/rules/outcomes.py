@@ -40,7 +40,7 @@ class Spread:
         return cls(ordered, tuple(accumulate(ordered, initial=0)))
 
     def compute_pinball(self, quantiles: Sequence[int]) -> float:
-        """Twice the mean pinball loss of quantiles at ``QUANTILES_PPM``, micro-logs, in units of log time; 0 of nothing."""
+        """Twice the mean pinball loss of quantiles (micro-logs) at ``QUANTILES_PPM``, in log time; 0 of nothing."""
         count = len(self.values)
         if not count:
             return 0.0

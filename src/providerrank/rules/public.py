@@ -3,11 +3,8 @@
 Three, made of what validators publish and what earlier bundles revealed:
 
 * *trailing*: the validator's own samples of the epoch before, said again (`scoring.compute_baseline`);
-* *verified*: the earlier epoch's forecasts of those who were paid, one weighted median per figure. Gateways rank by it;
-* *blended*: the mean of both and of the long-run average of it. A thief of forecasts who pools all he finds can do little better.
-
-A weighted median moves only as far as half of the weight wants it to, so who holds less than half moves no figure past
-an honest miner's. Weights are what the chain's consensus says of miners, which no minority of stake decides.
+* *verified*: the earlier epoch's forecasts of those who were paid (`rules.verified`), by which gateways rank;
+* *blended*: the mean of both and of the long-run average of them. Whoever pools all that he finds can do little better.
 """
 
 from __future__ import annotations
@@ -17,35 +14,6 @@ from collections.abc import Mapping, Sequence
 from providerrank.rules.cells import Cell
 from providerrank.rules.market_params import MARKET, MarketParams
 from providerrank.rules.records import Forecast
-
-
-def compute_verified(
-    forecasts: Mapping[str, Mapping[Cell, Forecast]], weights: Mapping[str, float]
-) -> dict[Cell, Forecast]:
-    """The weighted median of forecasts (by hotkey, then cell), figure by figure; of hotkeys with weight above zero."""
-    by_cell: dict[Cell, list[tuple[Forecast, float]]] = {}
-    for hotkey in sorted(forecasts):
-        weight = weights.get(hotkey, 0.0)
-        if weight > 0.0:
-            for cell, forecast in forecasts[hotkey].items():
-                by_cell.setdefault(cell, []).append((forecast, weight))
-    return {cell: _compute_median(cell, said) for cell, said in by_cell.items()}
-
-
-def _compute_median(cell: Cell, said: Sequence[tuple[Forecast, float]]) -> Forecast:
-    figures = zip(*(_get_figures(forecast) for forecast, _ in said), strict=True)
-    weights = [weight for _, weight in said]
-    half = sum(weights) / 2
-    return _make_forecast(cell, [_pick(sorted(zip(values, weights, strict=True)), half) for values in figures])
-
-
-def _pick(ordered: Sequence[tuple[int, float]], half: float) -> int:
-    reached = 0.0
-    for value, weight in ordered:
-        reached += weight
-        if reached >= half:
-            return value
-    return ordered[-1][0]
 
 
 def compute_blend(parts: Sequence[tuple[Forecast, float]]) -> Forecast:
@@ -60,7 +28,7 @@ def compute_blend(parts: Sequence[tuple[Forecast, float]]) -> Forecast:
 def compute_public(
     trailing: Mapping[Cell, Forecast], verified: Mapping[Cell, Forecast], history: Mapping[Cell, Forecast]
 ) -> dict[Cell, tuple[Forecast, Forecast, Forecast]]:
-    """The three public forecasts of each cell with trailing samples; where one is not known the trailing one stands in."""
+    """The three public forecasts of each cell with trailing samples, which stand in where another is not known."""
     public = {}
     for cell, last in trailing.items():
         told = verified.get(cell, last)

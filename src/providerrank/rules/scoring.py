@@ -25,7 +25,10 @@ average that is paid (`rules.emission`): one does not lose less for having cover
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum
 from statistics import fmean
 from typing import TypeAlias
 
@@ -52,24 +55,40 @@ def compute_score(
     return gate * coverage * freshness * gain * (params.accuracy_weight + params.usefulness_weight * usefulness)
 
 
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What a bundle's forecasts knew beyond the public's."""
+
+    share: float
+    """Of the public's loss over all cells measured, at most 1."""
+    sigmas: float
+    """How many standard errors above zero, by how cells differ; 0 with too few cells to say."""
+
+
 def compute_gain(
     own: Mapping[Cell, float],
     public: Mapping[Cell, Sequence[float]],
     demand: Mapping[Cell, float],
     params: MarketParams = MARKET,
-) -> float:
-    """How much of the public's loss a bundle's forecasts removed, at most 1.
+) -> Gain:
+    """How much of the public's loss a bundle's forecasts removed.
 
     ``own`` has the losses on the cells that count, ``public`` on all measured cells those of each public forecast, in
     one order. The public forecast that did best on the bundle's own cells is the one to beat.
     """
     if not own:
-        return 0.0
+        return Gain(0.0, 0.0)
     kinds = range(min(len(losses) for losses in public.values()))
-    best = min(kinds, key=lambda kind: sum(demand.get(cell, 0.0) * public[cell][kind] for cell in own))
-    removed = sum(demand.get(cell, 0.0) * (public[cell][best] - loss) for cell, loss in own.items())
-    total = sum(demand.get(cell, 0.0) * max(losses[best], params.baseline_loss_min) for cell, losses in public.items())
-    return removed / total if total > 0.0 else 0.0
+    best = min(kinds, key=lambda kind: fsum(demand[cell] * public[cell][kind] for cell in own))
+    removed = [demand[cell] * (public[cell][best] - loss) for cell, loss in own.items()]
+    total = fsum(demand[cell] * max(losses[best], params.baseline_loss_min) for cell, losses in public.items())
+    if total <= 0.0:
+        return Gain(0.0, 0.0)
+    mean = fsum(removed) / len(removed)
+    spread = fsum((one - mean) ** 2 for one in removed)
+    known = len(removed) >= params.news_cells_min and spread > 0.0
+    sigmas = mean / math.sqrt(spread / (len(removed) - 1) / len(removed)) if known else 0.0
+    return Gain(fsum(removed) / total, sigmas)
 
 
 def is_counted(samples: int, answered: int, params: MarketParams = MARKET) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -12,12 +12,14 @@ from providerrank.rules import public, yuma
 from providerrank.rules.cells import Cell
 from providerrank.rules.records import Forecast
 from providerrank.rules.scoring import Fingerprint
-from providerrank.sim.arena.attackers import ATTACKERS, Attacker, Colluder, IdleMiner
+from providerrank.rules.verified import combine_forecasts
+from providerrank.sim.arena.attackers import ATTACKERS, Colluder, IdleMiner
 from providerrank.sim.arena.figures import compute_promises, read_figures
 from providerrank.sim.arena.players import INDICES, Bundle, Honest, Scene, draw_honest
 from providerrank.sim.arena.routing import Routing, compute_regret, compute_truth, count_swaps
 from providerrank.sim.arena.validator import Docket, Finding, Validator, get_fingerprints
-from providerrank.sim.arena.world import EPOCH, PROMPT_SD, Floats, World
+from providerrank.sim.arena.world import PROMPT_SD, Floats, World
+from providerrank.sim.gate_world import EPOCH
 
 OWNER_UID = 0
 HONEST_STAKE, LAZY_STAKE, DISHONEST_STAKE = 60, 10, 30
@@ -136,13 +138,11 @@ class Arena:
             for validator in self.validators:
                 validator.measure(epoch, prompts)
                 findings.append(validator.judge(docket, self.verified, self.demand))
-                rows.append(validator.weigh(findings[-1], self.uids, OWNER_UID))
+                rows.append(validator.weigh(epoch, findings[-1], self.uids, OWNER_UID))
             incentive, paid = self._settle(rows, epoch)
             dividends += paid
             self.weights = {hotkey: incentive[uid] for hotkey, uid in self.uids.items()}
-            self.verified = public.compute_verified(
-                {b.hotkey: {f.cell: f for f in b.forecasts} for b in bundles if b.fault is None}, self.weights
-            )
+            self.verified = combine(bundles, self.weights)
             for hotkey in honest_earned:
                 honest_earned[hotkey] += self.weights[hotkey]
             burned.append(incentive[OWNER_UID])
@@ -253,7 +253,6 @@ class Arena:
         routing = Routing.group(world)
         ranked = compute_promises(read_figures(self.verified, world.cells), world)
         regret, uniform = compute_regret(ranked, truth, routing)
-        forecasts = {b.hotkey: {f.cell: f for f in b.forecasts} for b in bundles if b.fault is None}
         for attacker in self.attackers:
             tally = tallies[attacker.kind]
             if isinstance(attacker, Colluder):
@@ -261,9 +260,7 @@ class Arena:
                 without = np.where(partial, truth, ranked)
             elif any(self.weights[hotkey] for hotkey in tally.hotkeys):
                 weights = {h: w for h, w in self.weights.items() if h not in tally.hotkeys}
-                without = compute_promises(
-                    read_figures(public.compute_verified(forecasts, weights), world.cells), world
-                )
+                without = compute_promises(read_figures(combine(bundles, weights), world.cells), world)
             else:
                 without = ranked
             tally.swaps.append(count_swaps(ranked, without, routing))
@@ -271,6 +268,12 @@ class Arena:
         return regret, uniform
 
 
-def get_attacker(name: str) -> type[Attacker]:
-    """The attacker of a name. Raises KeyError."""
-    return dict(ATTACKERS)[name]
+def combine(bundles: Sequence[Bundle], weights: Mapping[str, float]) -> dict[Cell, Forecast]:
+    """The verified forecast of each cell, weighing miners by what consensus says of them."""
+    said: dict[Cell, list[tuple[Forecast, float]]] = {}
+    for bundle in bundles:
+        weight = weights.get(bundle.hotkey, 0.0)
+        if bundle.fault is None and weight > 0.0:
+            for forecast in bundle.forecasts:
+                said.setdefault(forecast.cell, []).append((forecast, weight))
+    return {cell: combine_forecasts(cell, own) for cell, own in said.items()}

@@ -16,7 +16,8 @@ import numpy as np
 from providerrank.rules.observation import Outcome
 from providerrank.sim.arena.figures import SUCCESS, TTFT, compute_figures
 from providerrank.sim.arena.players import HASH, NOT_SHOWN, SUBSTITUTE, Bundle, Honest, Scene
-from providerrank.sim.arena.world import EPOCH, Draws, Floats
+from providerrank.sim.arena.world import Draws, Floats
+from providerrank.sim.gate_world import EPOCH
 
 TWO = math.log(2.0)
 

@@ -12,7 +12,7 @@ import numpy as np
 from providerrank.rules.cells import Cell
 from providerrank.rules.params import PARAMS
 from providerrank.rules.records import MICROLOG, PPM, QUANTILES_PPM, Forecast, Route, Signal
-from providerrank.sim.arena.world import Draws, Flags, Floats, World
+from providerrank.sim.arena.world import Draws, Flags, Floats, Ints, World
 
 LEVELS = np.array(QUANTILES_PPM) / PPM
 TTFT, TOTAL, SUCCESS, SCHEMA = slice(0, 6), slice(6, 12), 12, 13
@@ -34,7 +34,7 @@ def compute_figures(draws: Draws) -> Floats:
     return figures
 
 
-def _compute_quantiles(times: np.ndarray, failed: Flags, done: np.ndarray, usual: float) -> Floats:
+def _compute_quantiles(times: Ints, failed: Flags, done: Ints, usual: float) -> Floats:
     logs = np.sort(np.where(failed, np.inf, np.log(np.maximum(times, 1))), axis=1)
     place = np.maximum(done - 1, 0)[:, None] * LEVELS
     low = place.astype(np.int64)
@@ -42,7 +42,8 @@ def _compute_quantiles(times: np.ndarray, failed: Flags, done: np.ndarray, usual
     below, above = np.take_along_axis(logs, low, 1), np.take_along_axis(logs, high, 1)
     known = (done > 0)[:, None]
     below, above = np.where(known, below, np.log(usual)), np.where(known, above, np.log(usual))
-    return below + (above - below) * (place - low)
+    quantiles: Floats = below + (above - below) * (place - low)
+    return quantiles
 
 
 def read_figures(forecasts: Mapping[Cell, Forecast], cells: Sequence[Cell]) -> Floats:
@@ -52,7 +53,8 @@ def read_figures(forecasts: Mapping[Cell, Forecast], cells: Sequence[Cell]) -> F
     for cell in cells:
         f = forecasts.get(cell)
         rows.append(nothing if f is None else (*f.ttft_micrologs, *f.total_micrologs, f.success_ppm, f.schema_ppm))
-    return np.array(rows, np.float64) / np.array([MICROLOG] * 12 + [PPM] * 2)
+    figures: Floats = np.array(rows, np.float64) / np.array([MICROLOG] * 12 + [PPM] * 2)
+    return figures
 
 
 def write_forecasts(figures: Floats, cells: Sequence[Cell], chosen: Sequence[int]) -> list[Forecast]:
@@ -68,7 +70,8 @@ def compute_promises(figures: Floats, world: World) -> Floats:
     """The utility each cell promises, 0..1 (as ``rules.scoring.compute_utility`` will measure it)."""
     targets = np.array([PARAMS.get_task(task).target_ttft_us for task in world.tasks])
     soon = np.minimum(1.0, targets[:, None] / np.exp(figures[:, TTFT])) @ WIDTHS
-    return np.nan_to_num(figures[:, SUCCESS] * figures[:, SCHEMA] * soon)
+    promises: Floats = np.nan_to_num(figures[:, SUCCESS] * figures[:, SCHEMA] * soon)
+    return promises
 
 
 def write_signals(promises: Floats, world: World, chosen: Sequence[int]) -> list[Signal]:

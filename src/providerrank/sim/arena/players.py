@@ -19,7 +19,8 @@ from providerrank.sim.arena.figures import (
     write_forecasts,
     write_signals,
 )
-from providerrank.sim.arena.world import EPOCH, Draws, Floats, World
+from providerrank.sim.arena.world import Draws, Floats, World
+from providerrank.sim.gate_world import EPOCH
 
 MINUTE_US = 60_000_000
 INDICES = 36

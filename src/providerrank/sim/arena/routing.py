@@ -9,7 +9,8 @@ from itertools import combinations
 import numpy as np
 
 from providerrank.rules.params import PARAMS
-from providerrank.sim.arena.world import EPOCH, STEP, Floats, World
+from providerrank.sim.arena.world import STEP, Floats, World
+from providerrank.sim.gate_world import EPOCH
 
 NODES = np.linspace(-2.5, 2.5, 21)
 DENSITY = np.exp(-(NODES**2) / 2) / np.exp(-(NODES**2) / 2).sum()
@@ -42,7 +43,8 @@ def compute_truth(world: World, start: float) -> Floats:
     for node, share in zip(NODES, DENSITY, strict=True):
         soon += share * np.minimum(1.0, targets[:, None] / np.exp(level + node * noise[:, None]))
     passed = 1 - world.violation[world.owner]
-    return ((1 - failing) * soon).mean(axis=1) * passed
+    truth: Floats = ((1 - failing) * soon).mean(axis=1) * passed
+    return truth
 
 
 def compute_regret(ranked: Floats, truth: Floats, routing: Routing) -> tuple[float, float]:

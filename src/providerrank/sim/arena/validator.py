@@ -18,7 +18,8 @@ from providerrank.rules.records import Forecast, Record
 from providerrank.rules.replay_test import COMPLETED, Claimed, Decision, Measured, Replay, ReplayTest, Test
 from providerrank.rules.scoring import Fingerprint, compute_baseline, compute_utility, get_fingerprint
 from providerrank.sim.arena.players import INDICES, MINUTE_US, NOT_SHOWN, SUBSTITUTE, Bundle
-from providerrank.sim.arena.world import EPOCH, Draws, Floats, World
+from providerrank.sim.arena.world import Draws, Floats, World
+from providerrank.sim.gate_world import EPOCH
 
 CALIBRATED = 8
 """Doubled and tripled measurements of each cell before the first epoch."""
@@ -53,7 +54,12 @@ class Docket:
             mine = beacon + bundle.hotkey.encode()
             opened = [self._open(records[i], prompts) for i in plan_openings(len(records), mine)]
             claims = count_claims(
-                records, bundle.forecasts, bundle.signals, replayed_us=end_us, tempo_us=TEMPO_US, seen=seen
+                records,
+                bundle.forecasts,
+                bundle.signals,
+                replayed_us=dict.fromkeys(prompts, end_us),
+                tempo_us=TEMPO_US,
+                get_seen=lambda cell: seen.get(cell, ()),
             )
             claimed = Claimed.count(records)
             self.cases.append(Case(bundle, opened, plan_replays(records, mine, claimed=claimed), claimed, claims))
@@ -98,6 +104,7 @@ class Validator:
     averages: dict[str, float] = field(default_factory=dict)
     trailing: dict[Cell, Forecast] = field(default_factory=dict)
     history: dict[Cell, Forecast] = field(default_factory=dict)
+    news_epoch: int | None = None
     during: list[list[Measured]] = field(default_factory=list)
     after: list[list[Measured]] = field(default_factory=list)
 
@@ -156,10 +163,13 @@ class Validator:
         self._set_trailing(samples)
         return findings
 
-    def weigh(self, findings: dict[str, Finding], uids: dict[str, int], owner_uid: int) -> dict[int, int]:
+    def weigh(self, epoch: int, findings: dict[str, Finding], uids: dict[str, int], owner_uid: int) -> dict[int, int]:
         """The row it sets."""
         standby = {hotkey: finding.score.standby for hotkey, finding in findings.items()}
-        earning = emission.compute_earning(self.averages, standby)
+        if any(finding.score.is_news for finding in findings.values()):
+            self.news_epoch = epoch
+        is_news = emission.is_newsworthy(epoch, self.news_epoch)
+        earning = emission.compute_earning(self.averages, standby, is_news=is_news)
         shares = emission.compute_emission({uids[hotkey]: amount for hotkey, amount in earning.items()})
         return emission.compute_weights(shares, owner_uid)
 
