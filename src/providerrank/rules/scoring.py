@@ -163,12 +163,6 @@ def compute_usefulness(signal: Signal, utilities: Mapping[str, float]) -> float:
     return min(1.0, max(0.0, 1.0 - regret / uniform))
 
 
-def compute_coverage(counted: Collection[Cell], demand: Mapping[Cell, float]) -> float:
-    """The share of demand, 0..1, that lies in the cells that count."""
-    total = sum(demand.values())
-    return sum(amount for cell, amount in demand.items() if cell in counted) / total if total > 0 else 0.0
-
-
 def get_fingerprint(record: Record) -> Fingerprint:
     """What of a record a new stamp does not change."""
     return record.response_hash, record.ttft_us, record.total_us

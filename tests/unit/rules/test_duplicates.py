@@ -8,7 +8,7 @@ import random
 import pytest
 
 from providerrank.rules.cells import Cell
-from providerrank.rules.duplicates import Challenge, Submission, Times, compute_chance, find_originals
+from providerrank.rules.duplicates import Submission, Times, compute_chance, find_originals
 from providerrank.rules.market_params import MarketParams
 
 CELL = Cell("p/m", "chat")
@@ -27,20 +27,20 @@ def make_world(rng: random.Random, challenges: int) -> list[float]:
 def measure(
     rng: random.Random, hotkey: str, order: int, world: list[float], *, vantage: float = 0.0, taken: float = 0.7
 ) -> Submission:
-    times: dict[Challenge, Times] = {}
+    times: dict[int, Times] = {}
     for index, level in enumerate(world):
         if rng.random() < taken:
             ttft_us = round(math.exp(level + vantage + rng.gauss(0, 0.25)))
-            times[CELL, index] = (ttft_us, ttft_us + rng.randrange(100_000, 900_000))
-    return Submission(hotkey, (order, 0), times)
+            times[index] = (ttft_us, ttft_us + rng.randrange(100_000, 900_000))
+    return Submission(hotkey, (order, 0), {CELL: times})
 
 
 def blur(rng: random.Random, original: Submission, hotkey: str, order: int, noise: float) -> Submission:
     times = {
-        challenge: (round(ttft_us * math.exp(rng.gauss(0, noise))), total_us + rng.randrange(1_000))
-        for challenge, (ttft_us, total_us) in original.times.items()
+        index: (round(ttft_us * math.exp(rng.gauss(0, noise))), total_us + rng.randrange(1_000))
+        for index, (ttft_us, total_us) in original.times[CELL].items()
     }
-    return Submission(hotkey, (order, 0), times)
+    return Submission(hotkey, (order, 0), {CELL: times})
 
 
 def test_honest_miners_are_not_duplicates_even_at_one_vantage_point() -> None:
@@ -65,15 +65,15 @@ def test_a_noisy_copy_shares_the_earliest_allocation(noise: float) -> None:
 
 
 def test_a_few_measurements_equal_to_the_microsecond_are_enough() -> None:
-    base = {(CELL, i): (1_000 + i, 2_000 + i) for i in range(10)}
+    base = {i: (1_000 + i, 2_000 + i) for i in range(10)}
     for same, expected in ((2, "b"), (3, "a")):
         other = {key: times if i < same else (times[0], times[1] + 1) for i, (key, times) in enumerate(base.items())}
-        found = find_originals([Submission("b", (2, 1), other), Submission("a", (2, 0), base)])
+        found = find_originals([Submission("b", (2, 1), {CELL: other}), Submission("a", (2, 0), {CELL: base})])
         assert found["b"] == expected
 
 
 def test_of_equal_commitments_the_hotkey_decides_so_that_all_validators_agree() -> None:
-    times = {(CELL, i): (i + 1, i + 2) for i in range(5)}
+    times = {CELL: {i: (i + 1, i + 2) for i in range(5)}}
     forward = [Submission(hotkey, (1, 1), times) for hotkey in "abc"]
     assert find_originals(forward) == find_originals(forward[::-1]) == dict.fromkeys("abc", "a")
 
@@ -93,3 +93,13 @@ def test_chance_of_agreement() -> None:
     assert compute_chance(0, 10) == 1.0
     assert compute_chance(10, 10) == pytest.approx(2**-10)
     assert compute_chance(5, 9) == pytest.approx(0.5)
+
+
+def test_the_same_times_of_other_cells_or_challenges_are_no_copies() -> None:
+    times = {i: (1_000 + i, 2_000 + i) for i in range(5)}
+    shifted = {i + 1: times[i] for i in times}
+    elsewhere = Submission("c", (3, 0), {Cell("q/m", "chat"): times})
+    found = find_originals(
+        [Submission("a", (1, 0), {CELL: times}), Submission("b", (2, 0), {CELL: shifted}), elsewhere]
+    )
+    assert found == {"a": "a", "b": "b", "c": "c"}

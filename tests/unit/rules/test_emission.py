@@ -115,3 +115,35 @@ def test_a_trip_zeroes_and_resets() -> None:
     assert averages == {"honest": pytest.approx(0.92)}
     again = emission.compute_averages(averages, {"liar": 1.0, "honest": 1.0}, ())
     assert again["liar"] == pytest.approx(0.2), "as a newcomer"
+
+
+def test_a_negative_score_counts_against_the_average() -> None:
+    averages = emission.compute_averages({"a": 0.1}, {"a": -1.0, "b": -0.5}, ())
+    assert averages == {"a": pytest.approx(0.8 * 0.1 - 0.2), "b": pytest.approx(-0.1)}
+
+
+@given(
+    averages=st.dictionaries(st.text(max_size=2), st.floats(-1, 1), max_size=8),
+    standby=st.dictionaries(st.text(max_size=2), st.floats(0, 1), max_size=8),
+    is_news=st.booleans(),
+)
+def test_earnings_are_averages_above_the_floor_or_what_watching_is_worth(
+    averages: dict[str, float], standby: dict[str, float], *, is_news: bool
+) -> None:
+    earning = emission.compute_earning(averages, standby, is_news=is_news)
+    best = max(averages.values(), default=0.0)
+    assert all(amount > 0 for amount in earning.values())
+    if is_news and best > 0:
+        assert earning == {h: a for h, a in averages.items() if a >= 0.15 * best}
+    else:
+        assert earning == {h: w for h, w in standby.items() if w > 0}
+
+
+def test_a_newcomer_as_good_as_the_best_is_paid_at_once() -> None:
+    averages = emission.compute_averages({"old": 0.4}, {"old": 0.4, "new": 0.4}, ())
+    assert set(emission.compute_earning(averages, {}, is_news=True)) == {"old", "new"}
+
+
+@pytest.mark.parametrize(("news", "expected"), [(None, False), (90, True), (89, False), (100, True)])
+def test_news_is_remembered_for_ten_epochs(news: int | None, *, expected: bool) -> None:
+    assert emission.is_newsworthy(100, news) is expected

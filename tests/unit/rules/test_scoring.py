@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +16,9 @@ from providerrank.rules import scoring
 from providerrank.rules.cells import Cell
 from providerrank.rules.market_params import MARKET
 from providerrank.rules.observation import Outcome
-from providerrank.rules.records import PPM, QUANTILES_PPM, Forecast, Record, Route, Signal, compute_microlog
-from providerrank.rules.scoring import CellScore, Sample
+from providerrank.rules.outcomes import Outcomes, Sample
+from providerrank.rules.records import PPM, Forecast, Record, Route, Signal, compute_microlog
+from providerrank.rules.scoring import Gain
 
 CELL = Cell("p/m", "chat")
 Z = (-1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449)
@@ -49,11 +51,17 @@ TRUTH = make_forecast(MEAN, SD)
 BASELINE = make_forecast(MEAN + 0.35, 0.6, 0.9, 0.8)
 
 
-def compute_expected_accuracy(forecast: Forecast, rounds: int = 150) -> float:
+def compute_gain(forecast: Forecast, baseline: Forecast, samples: list[Sample]) -> float:
+    seen = Outcomes.count(samples)
+    own, public = scoring.compute_loss(forecast, seen), scoring.compute_loss(baseline, seen)
+    return scoring.compute_gain({CELL: own}, {CELL: (public,)}, {CELL: 1.0}).share
+
+
+def compute_expected_gain(forecast: Forecast, rounds: int = 150) -> float:
     """Over the same outcomes for every forecast."""
     rng = random.Random(7)
     draws = (draw_samples(rng, MEAN, SD) for _ in range(rounds))
-    return sum(scoring.compute_accuracy(forecast, BASELINE, samples) for samples in draws) / rounds
+    return sum(compute_gain(forecast, BASELINE, samples) for samples in draws) / rounds
 
 
 @pytest.mark.parametrize(
@@ -70,29 +78,7 @@ def compute_expected_accuracy(forecast: Forecast, rounds: int = 150) -> float:
     ],
 )
 def test_the_truth_as_believed_pays_best(lie: Forecast, why: str) -> None:
-    assert compute_expected_accuracy(TRUTH) > compute_expected_accuracy(lie), why
-
-
-@pytest.mark.parametrize("level", range(6))
-def test_each_quantile_by_itself_is_best_where_it_belongs(level: int) -> None:
-    rng = random.Random(level)
-    outcomes = [round(1e6 * rng.gauss(0, 1)) for _ in range(4_000)]
-
-    def compute_mean(shift: float) -> float:
-        quantiles = [round(1e6 * z) for z in Z]
-        quantiles[level] += round(1e6 * shift)
-        return sum(scoring.compute_pinball(quantiles, outcome) for outcome in outcomes) / len(outcomes)
-
-    assert compute_mean(0.0) < min(compute_mean(-0.25), compute_mean(0.25))
-
-
-def test_pinball_is_about_the_crps() -> None:
-    # Of a standard normal forecast at its own mean: CRPS = 2 * phi(0) - 1 / sqrt(pi) = 0.2337.
-    quantiles = [round(1e6 * z) for z in Z]
-    assert scoring.compute_pinball(quantiles, 0) == pytest.approx(0.2337, abs=0.1)
-    assert scoring.compute_pinball([500_000] * 6, 500_000) == 0.0
-    below = 2 * sum(level for level in QUANTILES_PPM) / 6 / PPM
-    assert scoring.compute_pinball([0] * 6, 1_000_000) == pytest.approx(below)
+    assert compute_expected_gain(TRUTH) > compute_expected_gain(lie), why
 
 
 def test_loss_is_the_sum_of_its_parts_worked_by_hand() -> None:
@@ -104,22 +90,66 @@ def test_loss_is_the_sum_of_its_parts_worked_by_hand() -> None:
     ]
     success = (0.1**2 + 0.1**2 + 0.9**2) / 3
     schema = (0.2**2 + 0.8**2) / 2
-    assert scoring.compute_loss(exact, samples) == pytest.approx(success + schema)
-    assert scoring.compute_loss(exact, samples[2:]) == pytest.approx(0.81), "no answer: nothing else to judge"
+    assert scoring.compute_loss(exact, Outcomes.count(samples)) == pytest.approx(success + schema)
+    assert scoring.compute_loss(exact, Outcomes.count(samples[2:])) == pytest.approx(0.81), (
+        "no answer: nothing else to judge"
+    )
     untimed = [Sample(Outcome.SUCCESS, None, None)]
-    assert scoring.compute_loss(exact, untimed) == pytest.approx(0.1**2 + 0.2**2)
+    assert scoring.compute_loss(exact, Outcomes.count(untimed)) == pytest.approx(0.1**2 + 0.2**2)
 
 
-def test_accuracy_is_bounded_and_beats_only_the_baseline() -> None:
+def test_a_gain_is_what_the_public_did_not_know() -> None:
     samples = [Sample(Outcome.SUCCESS, 1_000, 2_000)] * 30
     sure = Forecast(CELL, (compute_microlog(1_000),) * 6, (compute_microlog(2_000),) * 6, PPM, PPM)
-    assert scoring.compute_accuracy(sure, BASELINE, samples) == 1.0
-    assert scoring.compute_accuracy(BASELINE, BASELINE, samples) == 0.0
-    assert scoring.compute_accuracy(BASELINE, sure, samples) == 0.0, "however small the baseline's own loss"
+    assert compute_gain(sure, BASELINE, samples) == 1.0
+    assert compute_gain(BASELINE, BASELINE, samples) == 0.0
+    assert compute_gain(BASELINE, sure, samples) < -1.0, "kept, not clipped: what a gamble loses it pays"
+
+
+CELLS = [Cell(f"p{i}/m", "chat") for i in range(12)]
+
+
+def test_gains_are_summed_over_cells_by_demand_before_they_are_divided() -> None:
+    a, b, c = CELLS[:3]
+    demand = {a: 3.0, b: 1.0, c: 2.0}
+    public = {a: (0.5, 9.0), b: (0.4, 9.0), c: (0.3, 9.0)}
+    gain = scoring.compute_gain({a: 0.4, b: 0.8}, public, demand)
+    assert gain.share == pytest.approx((3 * 0.1 - 1 * 0.4) / (3 * 0.5 + 0.4 + 2 * 0.3))
+    assert gain.sigmas == 0.0, "two cells tell nothing of luck"
+
+
+def test_the_public_forecast_to_beat_is_the_best_on_the_bundles_own_cells() -> None:
+    a, b = CELLS[:2]
+    public = {a: (0.5, 0.2), b: (0.1, 0.9)}
+    demand = {a: 1.0, b: 1.0}
+    assert scoring.compute_gain({a: 0.2}, public, demand).share == 0.0
+    assert scoring.compute_gain({b: 0.1}, public, demand).share == 0.0
+    assert scoring.compute_gain({a: 0.1, b: 0.4}, public, demand).share == pytest.approx(0.1 / 0.6)
+
+
+def test_nothing_to_judge_is_no_gain() -> None:
+    assert scoring.compute_gain({}, {CELL: (0.5,)}, {CELL: 1.0}) == Gain(0.0, 0.0)
+    assert scoring.compute_gain({CELL: 0.1}, {CELL: (0.5,)}, {CELL: 0.0}) == Gain(0.0, 0.0)
+
+
+def test_a_public_forecast_that_is_all_but_right_cannot_be_beaten_by_much() -> None:
+    assert scoring.compute_gain({CELL: 0.0}, {CELL: (1e-9,)}, {CELL: 1.0}).share == pytest.approx(1e-6)
+
+
+def test_sigmas_are_those_of_a_paired_t_test() -> None:
+    removed = [0.1 + 0.01 * (i % 3) for i in range(12)]
+    public = dict.fromkeys(CELLS, (1.0,))
+    own = {cell: 1.0 - one for cell, one in zip(CELLS, removed, strict=True)}
+    gain = scoring.compute_gain(own, public, dict.fromkeys(CELLS, 1.0))
+    assert gain.sigmas == pytest.approx(statistics.mean(removed) / (statistics.stdev(removed) / math.sqrt(12)))
+    few = {cell: own[cell] for cell in CELLS[:9]}
+    assert scoring.compute_gain(few, public, dict.fromkeys(CELLS, 1.0)).sigmas == 0.0
+    alike = dict.fromkeys(CELLS, 0.5)
+    assert scoring.compute_gain(alike, public, dict.fromkeys(CELLS, 1.0)).sigmas == 0.0, "no spread, no measure of luck"
 
 
 @pytest.mark.parametrize(("samples", "records", "counted"), [(30, 20, True), (29, 99, False), (99, 19, False)])
-def test_thirty_samples_and_twenty_records_make_a_cell_count(samples: int, records: int, *, counted: bool) -> None:
+def test_thirty_samples_and_twenty_answers_make_a_cell_count(samples: int, records: int, *, counted: bool) -> None:
     assert scoring.is_counted(samples, records) is counted
 
 
@@ -179,15 +209,7 @@ def test_utility_counts_what_passes_and_how_soon() -> None:
     assert scoring.compute_utility(samples, "long-context") == pytest.approx(2 / 4)
 
 
-# ---- coverage and freshness ------------------------------------------------------------------------------------
-
-
-def test_coverage_is_the_share_of_demand() -> None:
-    other = Cell("q/m", "chat")
-    demand = {CELL: 3.0, other: 1.0}
-    assert scoring.compute_coverage({CELL}, demand) == 0.75
-    assert scoring.compute_coverage({CELL, Cell("nobody/asks", "chat")}, demand) == 0.75
-    assert scoring.compute_coverage({CELL}, {}) == 0.0
+# ---- freshness ------------------------------------------------------------------------------------------------------
 
 
 def make_record(started_us: int, response: str = "a") -> Record:
@@ -209,29 +231,37 @@ def test_freshness_halves_every_tempo_and_restamps_are_worth_nothing() -> None:
 # ---- the whole -------------------------------------------------------------------------------------------------
 
 share = st.floats(0, 1)
-cell_scores = st.lists(st.builds(CellScore, share, share, share), max_size=8)
 
 
-@given(cells=cell_scores, coverage=share)
-def test_scores_are_bounded_and_a_closed_gate_is_zero(cells: list[CellScore], coverage: float) -> None:
-    assert 0.0 <= scoring.compute_score(gate=1, coverage=coverage, cells=cells) <= 1.0 + 1e-12
-    assert scoring.compute_score(gate=0, coverage=coverage, cells=cells) == 0.0
-    assert scoring.compute_score(gate=1, coverage=0.0, cells=cells) == 0.0
+@given(coverage=share, freshness=share, gain=st.floats(-50, 1), usefulness=share)
+def test_scores_are_bounded_and_a_closed_gate_is_zero(
+    coverage: float, freshness: float, gain: float, usefulness: float
+) -> None:
+    def get_score(gate: int) -> float:
+        return scoring.compute_score(
+            gate=gate, coverage=coverage, freshness=freshness, gain=gain, usefulness=usefulness
+        )
+
+    assert get_score(0) == 0.0
+    assert -1.0 <= get_score(1) <= 1.0
+    assert get_score(1) <= max(0.0, gain)
+    if gain <= 0.0:
+        assert get_score(1) == max(-1.0, gain), "one does not lose less for having covered less"
+    elif coverage < MARKET.coverage_min:
+        assert get_score(1) == 0.0
 
 
-@given(cells=st.lists(st.builds(CellScore, share, share, share), min_size=1, max_size=6), more=share)
-def test_better_parts_never_score_less(cells: list[CellScore], more: float) -> None:
-    def get_score(first: CellScore, coverage: float = 0.5) -> float:
-        return scoring.compute_score(gate=1, coverage=coverage, cells=[first, *cells[1:]])
+@given(parts=st.lists(st.floats(0.25, 1), min_size=4, max_size=4), at=st.integers(0, 3), more=share)
+def test_better_parts_never_score_less(parts: list[float], at: int, more: float) -> None:
+    def get_score(parts: list[float]) -> float:
+        coverage, freshness, gain, usefulness = parts
+        return scoring.compute_score(gate=1, coverage=coverage, freshness=freshness, gain=gain, usefulness=usefulness)
 
-    base = get_score(cells[0])
-    for name in ("accuracy", "usefulness", "freshness"):
-        better = min(1.0, getattr(cells[0], name) + more)
-        assert get_score(replace(cells[0], **{name: better})) >= base - 1e-12
-    assert get_score(cells[0], coverage=min(1.0, 0.5 + more)) >= base - 1e-12
+    better = [*parts]
+    better[at] = min(1.0, better[at] + more)
+    assert get_score(better) >= get_score(parts)
 
 
 def test_the_formula_worked_by_hand() -> None:
-    cells = [CellScore(accuracy=0.5, usefulness=1.0, freshness=0.5), CellScore(0.0, 0.0, 1.0)]
-    expected = 0.8 * (0.5 * (MARKET.accuracy_weight * 0.5 + MARKET.usefulness_weight)) / 2
-    assert scoring.compute_score(gate=1, coverage=0.8, cells=cells) == pytest.approx(expected)
+    score = scoring.compute_score(gate=1, coverage=0.5, freshness=0.8, gain=0.1, usefulness=0.5)
+    assert score == pytest.approx(0.5 * 0.8 * 0.1 * (0.7 + 0.3 * 0.5))
