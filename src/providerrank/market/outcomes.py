@@ -29,10 +29,10 @@ from providerrank.rules.judging import NOTHING, BundleScore, Yardstick, build_ya
 from providerrank.rules.market_params import MarketParams
 from providerrank.rules.observation import Outcome as Status
 from providerrank.rules.outcomes import Outcomes, Sample
-from providerrank.rules.public import compute_public, update_history
+from providerrank.rules.public import compute_public, compute_trailing, update_history
 from providerrank.rules.records import PPM, Forecast
 from providerrank.rules.replay_test import Test
-from providerrank.rules.scoring import Fingerprint, compute_baseline, compute_utility
+from providerrank.rules.scoring import Fingerprint, compute_utility
 from providerrank.rules.verified import MAX_ROOTS, Backing, Finding, combine_forecasts
 
 PASSED = "passed"
@@ -122,7 +122,7 @@ class Scorer:
         self._replayed_us = compute_replayed_us(trial)
         verified = () if before is None else before.verified
         history = {} if before is None else {forecast.cell: forecast for forecast in before.history}
-        public = compute_public(build_baselines(trailing), {one.cell: one for one in verified}, history)
+        public = compute_public(compute_trailing(trailing), {one.cell: one for one in verified}, history)
         self.history = update_history(history, public, params)
         self._yardstick = self._build_yardstick(public)
 
@@ -153,15 +153,6 @@ class Scorer:
                 utilities[model, cell.task][cell.endpoint_id] = compute_utility(own, cell.task)
         outcomes = {cell: Outcomes.count(own) for cell, own in samples.items()}
         return build_yardstick(outcomes, public, utilities, market.demand, self.params)
-
-
-def build_baselines(trailing: Mapping[Cell, Sequence[Sample]]) -> dict[Cell, Forecast]:
-    """The trailing forecast of each cell of which a sample completed."""
-    return {
-        cell: compute_baseline(cell, own)
-        for cell, own in trailing.items()
-        if any(sample.ttft_us is not None and sample.total_us is not None for sample in own)
-    }
 
 
 class _Seen(Collection[Fingerprint]):

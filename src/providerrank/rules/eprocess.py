@@ -35,16 +35,20 @@ class Evidence:
     carried: float = 0.0
     clusters: dict[str, float] = field(default_factory=dict)
     bets: int = 0
+    _won: float = 0.0
+    """Of all clusters, each up to the ceiling."""
 
     def __post_init__(self) -> None:
         self.carried = max(0.0, self.carried)
 
     def add(self, cluster: str, bet: float) -> None:
         """Enter one bet of a cluster."""
-        self.clusters[cluster] = self.clusters.get(cluster, 0.0) + bet
+        before = self.clusters.get(cluster, 0.0)
+        after = self.clusters[cluster] = before + bet
+        self._won += min(self.ceiling, after) - min(self.ceiling, before)
         self.bets += 1
 
     @property
     def log_wealth(self) -> float:
         """What there is now."""
-        return self.carried + sum(min(self.ceiling, value) for value in self.clusters.values())
+        return self.carried + self._won

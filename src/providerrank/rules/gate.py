@@ -182,4 +182,4 @@ def _shuffle(count: int, beacon: bytes, purpose: bytes) -> list[int]:
     """Put ``0 .. count - 1`` in an order that only the beacon tells: by one 8-byte key each, from SHAKE-256."""
     stream = hashlib.shake_256(b"%b\0%b" % (purpose, beacon)).digest(KEY_BYTES * count)
     keys = struct.unpack(f">{count}Q", stream)
-    return sorted(range(count), key=lambda position: (keys[position], position))
+    return sorted(range(count), key=keys.__getitem__)  # of equal keys the lower position, as sorting is stable

@@ -78,8 +78,8 @@ class MarketParams:
     telling ones were picked out of many, or that overlap with others was avoided, and the cell does not count."""
     baseline_loss_min: float = 1e-3
     """Nobody is asked to beat a public forecast that is all but right: loss below this is noise of the clock."""
-    news_sigmas: float = 4.0
-    """Standard errors that a gain must be above zero to be news and no luck: once in 30,000 bundles that have none."""
+    news_sigmas: float = 3.0
+    """Standard errors that a gain must be above zero to be news and no luck: once in 700 bundles that have none."""
     news_cells_min: int = 10
     """Cells that it takes to tell."""
     news_epochs: int = 10

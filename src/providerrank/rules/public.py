@@ -2,7 +2,7 @@
 
 Three, made of what validators publish and what earlier bundles revealed:
 
-* *trailing*: the validator's own samples of the epoch before, said again (`scoring.compute_baseline`);
+* *trailing*: the validator's own samples of the epoch before, said again (`compute_trailing`);
 * *verified*: the earlier epoch's forecasts of those who were paid (`rules.verified`), by which gateways rank;
 * *blended*: the mean of both and of the long-run average of them. Whoever pools all that he finds can do little better.
 """
@@ -13,7 +13,22 @@ from collections.abc import Mapping, Sequence
 
 from providerrank.rules.cells import Cell
 from providerrank.rules.market_params import MARKET, MarketParams
+from providerrank.rules.outcomes import Outcomes, Sample
 from providerrank.rules.records import Forecast
+from providerrank.rules.scoring import compute_baseline
+
+
+def compute_trailing(trailing: Mapping[Cell, Sequence[Sample]]) -> dict[Cell, Forecast]:
+    """The trailing forecast of each cell of which a sample has both times; shares lean on those of all cells."""
+    counts = [Outcomes.count(samples) for samples in trailing.values()]
+    requests, completed = sum(seen.requests for seen in counts), sum(seen.completed for seen in counts)
+    usual = (completed + 1) / (requests + 2)
+    usual_schema = (sum(seen.passed for seen in counts) + 1) / (completed + 2)
+    return {
+        cell: compute_baseline(cell, samples, usual=usual, usual_schema=usual_schema)
+        for (cell, samples), seen in zip(trailing.items(), counts, strict=True)
+        if seen.ttft.values and seen.total.values
+    }
 
 
 def compute_blend(parts: Sequence[tuple[Forecast, float]]) -> Forecast:

@@ -109,8 +109,13 @@ def compute_loss(forecast: Forecast, outcomes: Outcomes) -> float:
     )
 
 
-def compute_baseline(cell: Cell, trailing: Sequence[Sample]) -> Forecast:
+def compute_baseline(
+    cell: Cell, trailing: Sequence[Sample], *, usual: float = 0.5, usual_schema: float = 0.5
+) -> Forecast:
     """The forecast that says again what was: the trailing samples' own quantiles and shares.
+
+    Shares lean by two requests on what is ``usual``, 0..1, of all cells: few samples say little of rare failures, and a
+    prior that expects too many would leave a gain to whoever says that nothing ever fails.
 
     Raises ValueError where no trailing sample completed: then there is no baseline, and the cell cannot be scored yet.
     """
@@ -126,8 +131,8 @@ def compute_baseline(cell: Cell, trailing: Sequence[Sample]) -> Forecast:
         cell,
         tuple(_get_quantile(ttfts, level) for level in QUANTILES_PPM),
         tuple(_get_quantile(totals, level) for level in QUANTILES_PPM),
-        round(PPM * (len(completed) + 1) / (len(trailing) + 2)),
-        round(PPM * (passed + 1) / (len(completed) + 2)),
+        round(PPM * (len(completed) + 2 * usual) / (len(trailing) + 2)),
+        round(PPM * (passed + 2 * usual_schema) / (len(completed) + 2)),
     )
 
 

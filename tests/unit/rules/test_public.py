@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from providerrank.rules.cells import Cell
 from providerrank.rules.consistency import find_forecast_fault
-from providerrank.rules.public import compute_blend, compute_public, update_history
+from providerrank.rules.observation import Outcome
+from providerrank.rules.outcomes import Sample
+from providerrank.rules.public import compute_blend, compute_public, compute_trailing, update_history
 from providerrank.rules.records import PPM, Forecast
 
 CELL, OTHER = Cell("p/m", "chat"), Cell("q/m", "chat")
@@ -49,3 +51,15 @@ def test_history_moves_by_a_step_and_keeps_what_is_not_seen() -> None:
     assert first == {OTHER: make(5, cell=OTHER), CELL: make(2_000)}
     later = update_history({CELL: make(1_000)}, public)
     assert later[CELL].ttft_micrologs[0] == pytest.approx(1_100, abs=1)
+
+
+def test_trailing_shares_lean_on_all_cells_and_a_cell_without_times_has_no_forecast() -> None:
+    good, bad = Sample(Outcome.SUCCESS, 1_000, 2_000), Sample(Outcome.FAILURE, None, None)
+    trailing = {CELL: [good] * 30, OTHER: [good] * 9 + [bad], Cell("r/m", "chat"): [bad] * 3}
+    found = compute_trailing(trailing)
+    assert set(found) == {CELL, OTHER}
+    usual = 40 / 45
+    assert found[CELL].success_ppm == round(PPM * (30 + 2 * usual) / 32)
+    assert found[CELL].schema_ppm == round(PPM * (30 + 2 * 40 / 41) / 32)
+    assert found[OTHER].success_ppm == round(PPM * (9 + 2 * usual) / 12)
+    assert compute_trailing({}) == {}

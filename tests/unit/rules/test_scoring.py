@@ -161,6 +161,9 @@ def test_the_baseline_says_again_what_was() -> None:
     assert baseline.total_micrologs[2] == compute_microlog(12_000)
     assert baseline.success_ppm == round(PPM * 12 / 14)
     assert baseline.schema_ppm == round(PPM * 11 / 13)
+    usual = scoring.compute_baseline(CELL, trailing, usual=0.99, usual_schema=0.9)
+    assert usual.success_ppm == round(PPM * (11 + 1.98) / 14)
+    assert usual.schema_ppm == round(PPM * (10 + 1.8) / 13)
     with pytest.raises(ValueError, match="p/m chat"):
         scoring.compute_baseline(CELL, [Sample(Outcome.FAILURE, None, None)])
     with pytest.raises(ValueError, match="p/m chat"):

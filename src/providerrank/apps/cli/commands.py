@@ -26,6 +26,7 @@ COMMANDS = {
     "miner": ("providerrank.apps.cli.miner", "Measure endpoints, forecast them, and submit what was found."),
     "validator": ("providerrank.apps.cli.validator", "Replay what miners claim, judge it, and set weights."),
     "usage": ("providerrank.apps.cli.usage", "Show what each key has used today, and what it has left."),
+    "sim": ("providerrank.apps.cli.sim", "Simulate the market and its attackers, in virtual time."),
     "demo": ("providerrank.apps.cli.demo", "Break real endpoints of one real model one by one, and watch."),
     "chain": ("providerrank.apps.cli.chain", "Make a chain on this machine, and look at it."),
 }

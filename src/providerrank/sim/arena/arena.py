@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -36,7 +37,7 @@ class Tally:
     kind: str
     hotkeys: tuple[str, ...]
     why: str
-    bound: float | None
+    bound: float
     earned: float = 0.0
     """Incentive, summed over epochs and its hotkeys."""
     caught: int | None = None
@@ -61,6 +62,8 @@ class Result:
     replays: float
     """Mean per bundle and validator."""
     burned: float
+    standby: float
+    """Share of epochs in which those who watched were paid, as nobody had news yet."""
     regret: float
     """Utility, 0..1, that routing by the verified ranking misses of the best endpoint's."""
     regret_uniform: float
@@ -88,8 +91,10 @@ class Arena:
         validators: int = 2,
         spotted: float = 0.5,
     ) -> None:
-        """``attackers`` names some of ``ATTACKERS``; None: all. ``spotted`` is the share of probes the partial
-        endpoints take for one. Raises ValueError where fewer than three miners would be honest.
+        """``attackers`` names some of ``ATTACKERS``; None: all.
+
+        ``spotted`` is the share of probes the partial endpoints take for one. Raises ValueError where fewer than three
+        miners would be honest.
         """
         rngs = iter(np.random.default_rng(seed).spawn(miners + validators + 40))
         chosen = [(name, kind) for name, kind in ATTACKERS if attackers is None or name in attackers]
@@ -120,6 +125,16 @@ class Arena:
 
     def run(self) -> Result:
         """Play all epochs."""
+        # Millions of records come and go, none in a cycle: looking for cycles took a third of the time.
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return self._run()
+        finally:
+            if was_enabled:
+                gc.enable()
+
+    def _run(self) -> Result:
         tallies = {a.kind: Tally(a.kind, a.get_hotkeys(), a.why, a.bound) for a in self.attackers}
         honest_earned = dict.fromkeys((h.hotkey for h in self.honest), 0.0)
         trips = bundles_judged = 0
@@ -163,6 +178,7 @@ class Arena:
             honest_bundles=bundles_judged,
             replays=fmean(replays),
             burned=fmean(burned),
+            standby=fmean(validator.standby_epochs for validator in self.validators) / self.epochs,
             regret=fmean(one for one, _ in regrets),
             regret_uniform=fmean(uniform for _, uniform in regrets),
             lazy_dividends=float(dividends[1] / dividends[0]),
@@ -247,7 +263,7 @@ class Arena:
                     tally.caught = epoch + 1
 
     def _look(self, bundles: list[Bundle], tallies: dict[str, Tally], epoch: int) -> tuple[float, float]:
-        """Hold the verified ranking against what real traffic meets in the next epoch, with and without each attacker."""
+        """Hold the verified ranking, with and without each attacker, against what traffic meets in the next epoch."""
         world = self.world
         truth = compute_truth(world, (epoch + 2) * EPOCH)
         routing = Routing.group(world)

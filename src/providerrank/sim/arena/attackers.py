@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from providerrank.rules.observation import Outcome
 from providerrank.sim.arena.figures import SUCCESS, TTFT, compute_figures
@@ -59,6 +60,7 @@ class Fabricator(Attacker):
 
     why: ClassVar[str] = "59 leaves are opened after the deadline; an answer that was never given cannot be shown"
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         return [self.submit(scene, self.invent(scene), scene.blended, scene.everything, mark=NOT_SHOWN)]
 
@@ -68,26 +70,32 @@ class PlausibleFabricator(Attacker):
     """Invents every record with answers of a small model of its own that pass the checks."""
 
     why: ClassVar[str] = (
-        "answers of deterministic endpoints differ from what is shown; elsewhere its forecasts are the public's, and gain nothing"
+        "deterministic endpoints give other answers than it shows; where there are none "
+        "its forecasts are the public's, and gain nothing"
     )
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         return [self.submit(scene, self.invent(scene), scene.blended, scene.everything, mark=SUBSTITUTE)]
 
 
 @dataclass(slots=True)
 class PerfectFabricator(Attacker):
-    """Shows the endpoints' true answers without asking them (the worst case), with times nobody can tell; forecasts
-    from all that was ever public, by a model of its own.
+    """Shows the endpoints' true answers without asking them: the worst case.
+
+    Its times are drawn from the true distribution; its forecasts are a model's of its own, of all that was ever public.
     """
 
     why: ClassVar[str] = "passes the gate; gains nothing, as the public forecast already says what it knows"
     history: Floats | None = None
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         new = (scene.trailing + scene.verified) / 2
         self.history = new if self.history is None else 0.95 * self.history + 0.05 * new
         figures = 0.3 * scene.trailing + 0.4 * scene.verified + 0.3 * self.history
+        rare = figures[:, SUCCESS:] > 0.95
+        figures[:, SUCCESS:] = np.where(rare, (1 + figures[:, SUCCESS:]) / 2, figures[:, SUCCESS:])
         return [self.submit(scene, self.invent(scene), figures, scene.everything)]
 
 
@@ -97,6 +105,7 @@ class FivePercent(Attacker):
 
     why: ClassVar[str] = "one of the 59 opened leaves is such a one with chance 0.95, and its average is forgotten"
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         (bundle,) = Honest.play(self, scene)
         for i in self.rng.permutation(len(bundle.records))[: len(bundle.records) // 20].tolist():
@@ -111,6 +120,7 @@ class Thrifty(Attacker):
 
     why: ClassVar[str] = "four answers in five are another model's: deterministic endpoints show it"
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         true = scene.draw(self.rng, 4, 1.0, 0.7)
         false = self.invent(scene, self.count)
@@ -129,6 +139,7 @@ class FailureClaimer(Attacker):
 
     why: ClassVar[str] = "records that claim failure make no cell count, and a forecast is paid by what happens"
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         draws = self.measure(scene)
         failed = draws.failed | (self.rng.random(draws.failed.shape) < 0.8)
@@ -143,6 +154,7 @@ class Understater(Attacker):
     factor: float = 0.5
     why: ClassVar[str] = "the validator's two measurements exceed twice the claim far more often than honesty allows"
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         draws = self.measure(scene)
         said = replace(
@@ -170,6 +182,7 @@ class EndpointOwner(Attacker):
         "the verified figure is a weighted median, which one miner does not move"
     )
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         draws = self.measure(scene)
         figures = self.believe(scene, draws)
@@ -185,6 +198,7 @@ class RevealedCopycat(Attacker):
 
     why: ClassVar[str] = "it has none of the answers but the opened ones, and those answer other prompts"
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         honest = {h: b for h, b in scene.revealed.items() if h.startswith("honest") and b.records}
         if not honest:
@@ -209,6 +223,7 @@ class CommittedCopycat(Attacker):
 
     why: ClassVar[str] = "the bundle names and is signed by another hotkey"
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         victim = next((b for h, b in scene.submitted.items() if h.startswith("honest")), None)
         if victim is None:
@@ -224,6 +239,7 @@ class Restamper(Attacker):
     kept: Draws | None = None
     first: int = 0
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         if self.kept is None:
             self.kept = self.measure(replace(scene, start=scene.start - EPOCH))
@@ -256,6 +272,7 @@ class CherryPicker(Attacker):
         news = np.abs(scene.trailing[:, TTFT].mean(axis=1) - scene.verified[:, TTFT].mean(axis=1))
         return sorted(np.argsort(-news)[: round(self.part * len(news))].tolist())
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         draws = self.measure(scene)
         return [self.submit(scene, draws, self.believe(scene, draws), self.pick(scene))]
@@ -272,10 +289,11 @@ class WiderPicker(CherryPicker):
 
 @dataclass(slots=True)
 class Hedger(Attacker):
-    """Measures nothing; shifts the public forecast of all cells the same way, another each epoch: to win now and then."""
+    """Measures nothing; shifts the public forecast of all cells one way or the other, to win now and then."""
 
     why: ClassVar[str] = "an epoch that is lost counts against one that is won: the average of a gamble is negative"
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         figures = scene.blended.copy()
         figures[:, :12] += self.rng.choice([-0.1, 0.1])
@@ -286,6 +304,7 @@ class Hedger(Attacker):
 class Gambler(Hedger):
     """The same per cell: each shifted at random."""
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         figures = scene.blended.copy()
         figures[:, :12] += self.rng.choice([-0.1, 0.0, 0.1], len(figures))[:, None]
@@ -298,6 +317,7 @@ class Discloser(Attacker):
 
     why: ClassVar[str] = "the validator meets the failures it does not tell of; and its forecasts lose on them"
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         draws, again = self.measure(scene), self.measure(scene)
         bad = draws.failed | draws.violated
@@ -322,9 +342,11 @@ class SybilCopies(Attacker):
     bound: ClassVar[float] = 0.35
     many: int = 4
 
+    @override
     def get_hotkeys(self) -> tuple[str, ...]:
         return tuple(f"{self.hotkey}-{i}" for i in range(self.many))
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         draws = self.measure(scene)
         figures = self.believe(scene, draws)
@@ -348,6 +370,7 @@ class SybilSplitter(SybilCopies):
     bound: ClassVar[float] = 0.35
     many: int = 3
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         draws = self.measure(scene)
         figures = self.believe(scene, draws)
@@ -374,23 +397,9 @@ class IdleMiner(Attacker):
 
     why: ClassVar[str] = "30 % of stake is no majority: Yuma clips the weight to the others' zero, with the bonds"
 
+    @override
     def play(self, scene: Scene) -> list[Bundle]:
         return [Bundle(self.hotkey)]
-
-
-@dataclass(slots=True)
-class DemandWasher(CherryPicker):
-    """Picks a quarter of the cells and buys traffic on them, as far as one buyer's share of a cell is believed."""
-
-    why: ClassVar[str] = "a buyer's share of a cell is capped; it pays for its traffic, and the rest still counts twice"
-    bound: ClassVar[float] = 1.0
-    part: float = 0.25
-    washed: list[int] = field(default_factory=list)
-
-    def pick(self, scene: Scene) -> Sequence[int]:
-        if not self.washed:
-            self.washed = list(range(round(self.part * len(scene.world.cells))))
-        return self.washed
 
 
 ATTACKERS: tuple[tuple[str, type[Attacker]], ...] = (

@@ -26,7 +26,7 @@ MINUTE_US = 60_000_000
 INDICES = 36
 """Challenges of a cell that a validator replays, and more than any miner measures."""
 HASH = "0" * 64
-LEANING = 10.0
+LEANING = 20.0
 """Requests that the public forecast of failures is worth to an honest miner."""
 NOT_SHOWN = "!"
 """Begins the hash of an answer that nobody has."""

@@ -34,7 +34,7 @@ class Routing:
 
 
 def compute_truth(world: World, start: float) -> Floats:
-    """The utility that real traffic meets in the epoch from ``start``, per cell: exact, by quadrature over the noise."""
+    """The utility that real traffic meets per cell in the epoch from ``start``, by quadrature over the noise."""
     at = np.tile(start + np.arange(0, EPOCH, STEP), (len(world.cells), 1))
     level, failing = world.get_state(at)
     targets = np.array([PARAMS.get_task(task).target_ttft_us / 1e6 for task in world.tasks])

@@ -16,7 +16,7 @@ from providerrank.rules.observation import Outcome
 from providerrank.rules.outcomes import Outcomes, Sample
 from providerrank.rules.records import Forecast, Record
 from providerrank.rules.replay_test import COMPLETED, Claimed, Decision, Measured, Replay, ReplayTest, Test
-from providerrank.rules.scoring import Fingerprint, compute_baseline, compute_utility, get_fingerprint
+from providerrank.rules.scoring import Fingerprint, compute_utility, get_fingerprint
 from providerrank.sim.arena.players import INDICES, MINUTE_US, NOT_SHOWN, SUBSTITUTE, Bundle
 from providerrank.sim.arena.world import Draws, Floats, World
 from providerrank.sim.gate_world import EPOCH
@@ -105,6 +105,8 @@ class Validator:
     trailing: dict[Cell, Forecast] = field(default_factory=dict)
     history: dict[Cell, Forecast] = field(default_factory=dict)
     news_epoch: int | None = None
+    standby_epochs: int = 0
+    """In which those who watched were paid, as nobody had news."""
     during: list[list[Measured]] = field(default_factory=list)
     after: list[list[Measured]] = field(default_factory=list)
 
@@ -125,7 +127,7 @@ class Validator:
         last = self.world.draw(
             EPOCH + self.rng.uniform(0, REPLAYED_WITHIN, (n, INDICES)), self.rng.normal(0, 0.1, (n, INDICES))
         )
-        self._set_trailing(self._sample(last))
+        self.trailing |= public.compute_trailing(self._sample(last))
 
     def measure(self, epoch: int, prompts: Floats) -> None:
         """Measure every cell's challenges twice: during the epoch, and after its deadline."""
@@ -160,7 +162,7 @@ class Validator:
             [hotkey for hotkey, finding in findings.items() if not finding.verdict.gate],
         )
         self.history = public.update_history(self.history, told)
-        self._set_trailing(samples)
+        self.trailing |= public.compute_trailing(samples)
         return findings
 
     def weigh(self, epoch: int, findings: dict[str, Finding], uids: dict[str, int], owner_uid: int) -> dict[int, int]:
@@ -169,6 +171,7 @@ class Validator:
         if any(finding.score.is_news for finding in findings.values()):
             self.news_epoch = epoch
         is_news = emission.is_newsworthy(epoch, self.news_epoch)
+        self.standby_epochs += not is_news
         earning = emission.compute_earning(self.averages, standby, is_news=is_news)
         shares = emission.compute_emission({uids[hotkey]: amount for hotkey, amount in earning.items()})
         return emission.compute_weights(shares, owner_uid)
@@ -209,11 +212,6 @@ class Validator:
             cell: [Sample(m.status, *_get_times(m)) for m in row]
             for cell, row in zip(self.world.cells, self._read(draws, -1), strict=True)
         }
-
-    def _set_trailing(self, samples: dict[Cell, list[Sample]]) -> None:
-        for cell, own in samples.items():
-            if any(sample.ttft_us is not None for sample in own):
-                self.trailing[cell] = compute_baseline(cell, own)
 
 
 def _get_times(measured: Measured) -> tuple[int | None, int | None]:

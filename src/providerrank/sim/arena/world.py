@@ -63,7 +63,7 @@ class World:
     def __init__(
         self, cells: int, epochs: int, rng: np.random.Generator, *, partial: int = 0, spotted: float = 0.5
     ) -> None:
-        """``partial`` endpoints, the last ones, serve what they take for a probe better: a share ``spotted`` of probes."""
+        """The last ``partial`` endpoints serve what they take for a probe better: a share ``spotted`` of probes."""
         tasks = TASKS[: max(1, min(len(TASKS), cells))]
         self.endpoints = math.ceil(cells / len(tasks))
         providers = max(1, self.endpoints // 2)
