@@ -47,6 +47,8 @@ def write_tables(results: list[Result], seconds: list[float]) -> list[str]:
     lines += [format_row(results, at) for at in range(len(results[0].tallies))]
     lines += [
         "",
+        "An honest miner that measures every cell earns, of the honest mean: "
+        f"{100 * fmean(r.honest_full / r.honest_mean for r in results):.0f} %.",
         f"Honest bundles: {trips} of {bundles} verdicts tripped; {fmean(r.replays for r in results):.0f} replays each.",
         f"Routing by the verified ranking misses {fmean(r.regret for r in results):.4f} of utility, uniform routing "
         f"{fmean(r.regret_uniform for r in results):.4f}.",

@@ -78,6 +78,7 @@ def describe(result: Result) -> dict[str, Any]:
         "epochs": result.epochs,
         "honest": {
             "emission_mean": result.honest_mean,
+            "emission_mean_of_all_cells": result.honest_full,
             "emission_least": result.honest_least,
             "verdicts": result.honest_bundles,
             "tripped": result.honest_trips,
@@ -134,7 +135,8 @@ def render(result: Result) -> Table:
 def summarise(result: Result) -> list[str]:
     """What the table does not show."""
     return [
-        f"An honest miner has {result.honest_mean:.2%} of the emission on average, {result.honest_least:.2%} at least; "
+        f"An honest miner has {result.honest_mean:.2%} of the emission on average, {result.honest_full:.2%} if it "
+        f"measures every cell, {result.honest_least:.2%} at least; "
         f"{result.burned:.1%} is burned.",
         f"Of {result.honest_bundles} verdicts on honest bundles {result.honest_trips} were trips; "
         f"{result.replays:.0f} replays each.",

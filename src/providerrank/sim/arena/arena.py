@@ -56,6 +56,8 @@ class Result:
     tallies: list[Tally]
     honest_mean: float
     """Incentive an honest miner has per epoch, of all."""
+    honest_full: float
+    """Of those that measure every cell."""
     honest_least: float
     honest_trips: int
     honest_bundles: int
@@ -173,6 +175,7 @@ class Arena:
             epochs=self.epochs,
             tallies=list(tallies.values()),
             honest_mean=fmean(honest_earned.values()) / self.epochs,
+            honest_full=fmean([honest_earned[h.hotkey] for h in self.honest if h.share == 1.0] or [0.0]) / self.epochs,
             honest_least=min(honest_earned.values()) / self.epochs,
             honest_trips=trips,
             honest_bundles=bundles_judged,

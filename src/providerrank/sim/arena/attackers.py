@@ -1,6 +1,7 @@
 """The attackers of the arena. Each says in ``why`` what stops or bounds it, and in ``bound`` what it may earn.
 
-Attackers know the rules, all that is public, and each other's methods where it helps them. Those that invent records
+Bounds are of the mean of honest miners, most of whom measure less than all cells: one that measures all of them, as most
+attackers do, has about 1.6 of that mean by honest work. Attackers know the rules, all that is public, and each other's methods where it helps them. Those that invent records
 are given answers that pass the checks (``SUBSTITUTE``) unless said otherwise.
 """
 
@@ -177,8 +178,9 @@ class Overstater(Understater):
 class EndpointOwner(Attacker):
     """Measures truly, and forecasts its own provider's endpoints twice as fast and never failing."""
 
+    bound: ClassVar[float] = 1.0
     why: ClassVar[str] = (
-        "losses are summed over cells: a lie on its own costs more than the truth on the others brings; "
+        "bounded: losses are summed over cells: a lie on its own costs more than the truth on the others brings; "
         "the verified figure is a weighted median, which one miner does not move"
     )
 
@@ -315,7 +317,11 @@ class Gambler(Hedger):
 class Discloser(Attacker):
     """Measures every challenge until it succeeds, discloses no failure, and forecasts as if there were none."""
 
-    why: ClassVar[str] = "the validator meets the failures it does not tell of; and its forecasts lose on them"
+    bound: ClassVar[float] = 2.5
+    why: ClassVar[str] = (
+        "partly stopped: failures hidden by retrying show where there are ten points of them; for fewer it is paid as "
+        "the measurer it is otherwise"
+    )
 
     @override
     def play(self, scene: Scene) -> list[Bundle]:
@@ -339,7 +345,7 @@ class SybilCopies(Attacker):
     """One miner's measurements behind four hotkeys, each with a little noise over them."""
 
     why: ClassVar[str] = "residuals that agree beyond chance: the four share one allocation, the earliest's"
-    bound: ClassVar[float] = 0.35
+    bound: ClassVar[float] = 0.7
     many: int = 4
 
     @override
@@ -387,7 +393,7 @@ class Colluder(Attacker):
     why: ClassVar[str] = (
         "the market sees what probes see: bounded by how many probes are spotted, and by what buyers' own traffic shows"
     )
-    bound: ClassVar[float] = 1.5
+    bound: ClassVar[float] = 2.5
     since: float = 0.5
 
 
