@@ -3,8 +3,8 @@
 **Integrity** (exact; an honest miner fails never). The bundle's own faults (signature, root, times, duplicates) and,
 for each leaf the later beacon chose: it was opened, it is in the tree, its prompt and parameters are this epoch's
 challenge, its transcript hashes to its response hash, the checker run anew says what it said, and its tokens are
-possible for its bytes. ``59`` leaves are opened: where 5 % of the leaves cannot be opened truly, one of them is among
-those with chance ``1 - 0.95^59 = 0.951``.
+possible for its bytes. ``90`` leaves are opened: where 5 % of the leaves cannot be opened truly, one of them is among
+those with chance ``1 - 0.95^90 = 0.990``.
 
 **Replay** (statistical; `rules.replay_test`). An honest bundle is tripped with chance at most ``gate_alpha = 1e-3``,
 split over the tests. By Ville's inequality that holds whenever one stops, for independent bets against true nulls;
@@ -22,7 +22,7 @@ is capped, and a trip takes more than one epoch: wealth is carried. Where a mine
 **What cannot be caught, and what is done instead.**
 
 * A fabricator who invents *numbers* needs transcripts for the leaves that will be opened, and cannot know which. If
-  it makes none, 59 openings find it. If it makes plausible ones (another model's answers that pass the checks), no
+  it makes none, 90 openings find it. If it makes plausible ones (another model's answers that pass the checks), no
   exact check finds it; on deterministic endpoints the answer test finds it if many are so, or over epochs; on others
   nothing does.
 * A perfect fabricator, with true answers and times drawn from the endpoint's true distribution, is indistinguishable

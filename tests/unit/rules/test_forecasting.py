@@ -21,8 +21,9 @@ from providerrank.rules.forecasting import (
     compute_spread,
 )
 from providerrank.rules.observation import Outcome
+from providerrank.rules.outcomes import Outcomes, Sample
 from providerrank.rules.records import PPM, compute_duration_us
-from providerrank.rules.scoring import Sample, compute_loss
+from providerrank.rules.scoring import compute_loss
 from tests.findings import make_forecast
 
 CELL = Cell("a/m", CHAT)
@@ -82,7 +83,7 @@ def test_it_is_better_than_a_forecast_that_flatters() -> None:
     flattering = compute_forecast(CELL, [see(one // 2) for one in draws[:200]], NOW_US, HALF_LIFE_US)
     assert forecast is not None
     assert flattering is not None
-    samples = [Sample(Outcome.SUCCESS, one, one * 3) for one in draws[200:]]
+    samples = Outcomes.count([Sample(Outcome.SUCCESS, one, one * 3) for one in draws[200:]])
     assert compute_loss(forecast, samples) < compute_loss(flattering, samples) / 2
 
 

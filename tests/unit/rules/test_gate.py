@@ -133,14 +133,14 @@ def test_an_invalid_bundle_is_worth_nothing_whatever_its_leaves() -> None:
 
 def test_openings_suffice_for_one_in_twenty_and_not_by_chance_more() -> None:
     leaves = compute_openings()
-    assert leaves == 59
-    assert 1 - 0.95**leaves >= 0.95 > 1 - 0.95 ** (leaves - 1)
+    assert leaves == 90
+    assert 1 - 0.95**leaves >= 0.99 > 1 - 0.95 ** (leaves - 1)
 
 
 def test_what_is_opened_is_known_from_the_beacon_alone_and_from_nothing_before() -> None:
     chosen = plan_openings(10_000, b"one")
     assert chosen == plan_openings(10_000, b"one") == sorted(set(chosen))
-    assert len(chosen) == 59
+    assert len(chosen) == 90
     assert max(chosen) < 10_000
     assert len(set(chosen) & set(plan_openings(10_000, b"two"))) < 10
     assert plan_openings(7, b"one") == list(range(7))

@@ -1,8 +1,9 @@
 """The attackers of the arena. Each says in ``why`` what stops or bounds it, and in ``bound`` what it may earn.
 
-Bounds are of the mean of honest miners, most of whom measure less than all cells: one that measures all of them, as most
-attackers do, has about 1.6 of that mean by honest work. Attackers know the rules, all that is public, and each other's methods where it helps them. Those that invent records
-are given answers that pass the checks (``SUBSTITUTE``) unless said otherwise.
+Bounds are of the mean of honest miners, most of whom measure less than all cells; one that measures all of them, as
+most attackers do, has about 1.6 of that mean by honest work. Attackers know the rules, all that is public, and each
+other's methods where it helps them. Those that invent records are given answers that pass the checks (``SUBSTITUTE``)
+unless said otherwise.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Attacker(Honest):
 class Fabricator(Attacker):
     """Invents every record and can show no answer; forecasts what is public."""
 
-    why: ClassVar[str] = "59 leaves are opened after the deadline; an answer that was never given cannot be shown"
+    why: ClassVar[str] = "90 leaves are opened after the deadline; an answer that was never given cannot be shown"
 
     @override
     def play(self, scene: Scene) -> list[Bundle]:
@@ -104,7 +105,7 @@ class PerfectFabricator(Attacker):
 class FivePercent(Attacker):
     """Honest, but for one leaf in twenty that it invents and cannot show."""
 
-    why: ClassVar[str] = "one of the 59 opened leaves is such a one with chance 0.95, and its average is forgotten"
+    why: ClassVar[str] = "one of the 90 opened leaves is such a one with chance 0.99, and its average is forgotten"
 
     @override
     def play(self, scene: Scene) -> list[Bundle]:
