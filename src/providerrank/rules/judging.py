@@ -146,7 +146,8 @@ def score_bundle(
         gate=gate, coverage=coverage, freshness=freshness, gain=gain.share, usefulness=usefulness, params=params
     )
     watched = coverage >= params.coverage_min and gain.share >= params.standby_gain_min
-    standby = coverage * freshness * usefulness if watched else 0.0
+    worth = params.accuracy_weight + params.usefulness_weight * usefulness
+    standby = coverage * freshness * worth if watched else 0.0
     is_news = score > 0.0 and gain.sigmas >= params.news_sigmas
     return BundleScore(score, standby, gain.share, is_news, coverage, freshness, usefulness, counted)
 

@@ -122,8 +122,9 @@ def test_freshness_knows_what_was_seen_and_when_it_was_replayed() -> None:
 def test_usefulness_is_over_those_where_endpoints_differ() -> None:
     yardstick = make_yardstick()
     claims = make_claims()
-    silent = replace(claims, signals={})
-    assert score_bundle(yardstick, silent, gate=1, covered=True).usefulness == 0.0
+    silent = score_bundle(yardstick, replace(claims, signals={}), gate=1, covered=True)
+    assert silent.usefulness == 0.0
+    assert silent.standby == pytest.approx(MARKET.accuracy_weight), "it watched, whether or not it routes"
     alike = replace(yardstick, utilities={("m", "chat"): dict.fromkeys(UTILITIES["m", "chat"], 0.5)})
     assert score_bundle(alike, claims, gate=1, covered=True).usefulness == 0.0
     two = {**UTILITIES, ("n", "chat"): {"p0/n": 0.1, "p1/n": 0.9}}
