@@ -20,6 +20,7 @@ from tests.integration.gateway_bed import (
     STREAM,
     TEXT,
     TEXT_PATH,
+    WAIT_S,
     Bed,
     Body,
     Seller,
@@ -509,3 +510,31 @@ async def test_a_request_that_arrives_on_a_busy_connection_during_a_drain_is_not
         assert_whole(await wire.answer(), CHAT)
         assert await wire.is_closed()
         await drained
+
+
+async def test_a_drained_gateway_lets_go_of_connections_whose_answer_is_all_but_over() -> None:
+    gone = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        event = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+        data = event + b"data: [DONE]\n\n"
+        # The stream is over, its HTTP message is not: the last chunk never comes.
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+        try:
+            while await reader.read(1 << 16):
+                pass
+        except ConnectionError:
+            pass  # closed at once, whatever was unread
+        gone.set()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with bed(Seller("a", url=f"http://127.0.0.1:{port}/v1")) as it:
+            assert (await it.ask(STREAM)).text == "Hi"
+            assert not gone.is_set()
+            await it.gateway.drain(0.1)
+            await asyncio.wait_for(gone.wait(), WAIT_S)

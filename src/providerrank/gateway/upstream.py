@@ -472,8 +472,11 @@ class Pool:
         self._leaving = [(target, until) for target, until in self._leaving if until > self._now_s]
 
     def close(self) -> None:
-        """Close every idle connection and keep none from now on."""
+        """Close every connection that no answer is awaited on, and keep none from now on."""
         self._closed = True
+        for connection in list(self._lingering):
+            connection.abort()
+        self._lingering.clear()
         for target in (*self._targets, *(target for target, _ in self._leaving)):
             _empty(target)
 
