@@ -36,6 +36,9 @@ REASONS = {
     504: b"Gateway Timeout",
 }
 
+VERSIONS = ("1.1", "1.0")
+"""Of requests: what else the parser knows (0.9, 2.0) frames a message otherwise, or not at all."""
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -85,6 +88,7 @@ class RequestReader:
         "_parser",
         "_size",
         "_target",
+        "_version",
         "busy",
         "max_body",
         "on_header",
@@ -108,6 +112,7 @@ class RequestReader:
         self._head_bytes = 0
         self._in_head = True
         self._keep_alive = True
+        self._version = "1.1"
         self.requests: deque[Request] = deque()
         self.wants_continue = False
         self.busy = False
@@ -143,15 +148,35 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         """The head is over."""
+        if self._head_bytes > self._max_head:
+            self._weigh_head()
         headers = self._headers = _fold(self._lines)
+        version = self._version = self._parser.get_http_version()
+        if version not in VERSIONS:
+            raise BadHttp("the request is not HTTP/1.1 or HTTP/1.0")
         self._keep_alive = self._parser.should_keep_alive()
-        length = headers.get(b"content-length")
-        if length is not None and int(length) > self.max_body:
-            raise TooLarge(413, f"the request body has {int(length)} bytes; at most {self.max_body} are taken")
+        if b"transfer-encoding" in headers:
+            if version != "1.1" or headers[b"transfer-encoding"].lower() != b"chunked":
+                # A coding over the chunks, or chunks where there are none: whoever stands before us may have cut the
+                # message elsewhere.
+                raise BadHttp("the only Transfer-Encoding that is read is 'chunked', in HTTP/1.1")
+        elif b"content-length" in headers:
+            length = int(headers[b"content-length"])
+            if length > self.max_body:
+                raise TooLarge(413, f"the request body has {length} bytes; at most {self.max_body} are taken")
         self._in_head = False
         self._head_bytes = 0
         if b"expect" in headers:
             self.wants_continue = headers[b"expect"].lower() == b"100-continue"
+
+    def _weigh_head(self) -> None:
+        """The read that ended this head brought more bytes than one may have: see how many are its own.
+
+        However a head is cut on its way it is taken, or refused, alike (but for headers that are repeated).
+        """
+        size = sum(map(len, self._target)) + sum(len(name) + len(value) + 4 for name, value in self._lines.items())
+        if size > self._max_head:
+            raise TooLarge(431, f"the request's head exceeds {self._max_head} bytes")
 
     def on_body(self, body: bytes) -> None:
         """Part of the body."""
@@ -169,7 +194,7 @@ class RequestReader:
             Request(
                 parser.get_method(),
                 b"".join(self._target),
-                parser.get_http_version(),
+                self._version,
                 self._headers,
                 chunks[0] if len(chunks) == 1 else b"".join(chunks),
                 self._keep_alive,
@@ -188,7 +213,8 @@ class ResponseReader:
     """Reads one response after another off one upstream connection and calls back as parts arrive.
 
     ``on_head(status, headers)``, ``on_data(bytes)``, ``on_end()``. Interim 1xx answers are passed over. A body with
-    neither length nor chunks ends with the connection: ``eof`` then says whether the message was whole.
+    neither length nor chunks ends with the connection: ``eof`` then says whether the message was whole. After an
+    answer nothing may come before ``reset``.
     """
 
     __slots__ = (
@@ -197,6 +223,7 @@ class ResponseReader:
         "_interim",
         "_lines",
         "_max_head",
+        "_over",
         "_parser",
         "_parts",
         "_until_close",
@@ -229,6 +256,7 @@ class ResponseReader:
         self._head_bytes = 0
         self._in_head = True
         self._interim = False
+        self._over = False
         self._until_close = False
         self.started = False
         self.headers_seen = False
@@ -258,6 +286,12 @@ class ResponseReader:
 
     # httptools calls these
 
+    def on_message_begin(self) -> None:
+        """Another answer begins: to a request, or (interim ones apart) to none."""
+        if self._over:
+            # Nobody asked for it. Were it read as an answer, the next request on this connection would get it.
+            raise BadHttp("more than one answer to one request")
+
     def on_headers_complete(self) -> None:
         """The head is over."""
         status = self._parser.get_status_code()
@@ -281,6 +315,7 @@ class ResponseReader:
             return
         self._lines.clear()  # of trailers
         self._in_head = True
+        self._over = True
         if self._parts:
             self._flush()
         self.on_end()
@@ -297,6 +332,7 @@ class ResponseReader:
         """A new request is about to be sent on this connection."""
         self.started = False
         self.headers_seen = False
+        self._over = False
         self._until_close = False
         self._parts.clear()
 

@@ -124,8 +124,42 @@ def test_every_answer_of_a_connection_has_its_own_headers() -> None:
     heard: list[list[bytes]] = []
     answers = ResponseReader(lambda _, headers: heard.append(sorted(headers)), lambda _: None, lambda: None)
     for name in (b"x-a", b"x-b"):
+        answers.reset()
         answers.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + name + b": 1\r\n\r\nhi")
     assert heard == [[b"content-length", b"x-a"], [b"content-length", b"x-b"]]
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+@pytest.mark.parametrize("more", [ANSWER, b"HTTP/1.1 100 Continue\r\n\r\n", b"H", b"\r\nHTTP"], ids=range(4))
+def test_a_second_answer_to_one_request_is_refused(more: bytes) -> None:
+    answers = Answers()
+    with pytest.raises(BadHttp, match="more than one answer"):
+        answers.reader.feed(ANSWER + more)
+    assert answers.calls == [("head", 200), ("data", b"hi"), ("end", True)]
+
+
+def test_interim_answers_and_the_next_requests_are_no_second_answers() -> None:
+    answers = Answers()
+    for _ in range(2):
+        answers.reader.reset()
+        answers.reader.feed(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\n\r\n" + ANSWER + b"\r\n")
+    assert answers.calls == [("head", 200), ("data", b"hi"), ("end", True)] * 2
+
+
+def test_a_head_is_bounded_alike_whatever_came_in_the_same_read() -> None:
+    body = b"x" * 500
+    head = POST + b"Content-Length: 500\r\nX: " + b"y" * 100 + b"\r\n\r\n"
+    for max_head, is_taken in ((len(head), True), (100, False)):
+        requests = RequestReader(max_head, 1_000)
+        if is_taken:
+            requests.feed(head + body)
+            assert len(requests.requests) == 1
+        else:
+            with pytest.raises(TooLarge) as refused:
+                requests.feed(head + body)
+            assert refused.value.status == 431
 
 
 def test_how_far_an_answer_has_come() -> None:
