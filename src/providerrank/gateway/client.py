@@ -11,12 +11,13 @@ import fcntl
 import logging
 import struct
 import termios
+from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
 from providerrank.gateway.outbox import CLOSE
-from providerrank.wire.errors import BadHttp, TooLarge
+from providerrank.wire.errors import TooLarge, WireError
 from providerrank.wire.http1 import CONTINUE, LAST_CHUNK, Request, RequestReader, write_chunk, write_head
 from providerrank.wire.refusal import write_error
 
@@ -117,11 +118,14 @@ class ClientConnection(asyncio.Protocol):
             self._in_body = False
         try:
             reader.feed(data)
-        except TooLarge as error:
-            self._reject(error.status, str(error), "request_too_large")
-            return
-        except BadHttp as error:
-            self._reject(400, str(error), "bad_http")
+        except WireError as error:
+            if self._request is None and reader.requests:
+                # What came whole before it is answered, as it would have been had it come in a read of its own.
+                self._serve_last(reader.requests)
+            elif isinstance(error, TooLarge):
+                self._reject(error.status, str(error), "request_too_large")
+            else:
+                self._reject(400, str(error), "bad_http")
             return
         if self._request is None:
             if reader.requests:
@@ -152,6 +156,8 @@ class ClientConnection(asyncio.Protocol):
         self.stalled_us = None
         if self._exchange is not None:
             self._exchange.resume()
+        elif self._request is None:
+            self._go_on()
 
     # ---- serving -------------------------------------------------------------------------------------------------
 
@@ -242,6 +248,13 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._keep_alive = False
 
+    def _serve_last(self, requests: deque[Request]) -> None:
+        """Serve the oldest of these, and then close."""
+        request = requests.popleft()
+        requests.clear()
+        request.keep_alive = False
+        self._serve(request)
+
     def _stop_reading(self) -> None:
         if self._reading and self._transport is not None:
             self._reading = False
@@ -259,18 +272,24 @@ class ClientConnection(asyncio.Protocol):
                 self._linger(transport)
             else:
                 self._gateway.outbox.write(transport, CLOSE)
-            return
-        reader = self._reader
-        if reader.requests:
+        elif self.paused:
+            # It asks for more without taking what it has: nothing is read or answered until it has caught up.
+            self._stop_reading()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Nothing is being answered: take the next request, or read on."""
+        if self._reader.requests:
             # Not from within this call: a long pipeline must not nest.
             self._gateway.loop.call_soon(self._serve_next)
-            self._request = reader.requests[0]
+            self._request = self._reader.requests[0]
             return
         self.since_us = self._gateway.now_us()
         self._ahead_bytes = 0
-        if not self._reading:
+        if not self._reading and self._transport is not None:
             self._reading = True
-            transport.resume_reading()
+            self._transport.resume_reading()
 
     def _linger(self, transport: asyncio.Transport) -> None:
         """Say that this was all, and let the client finish what it is sending.

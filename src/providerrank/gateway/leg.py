@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 MAX_ERROR_BYTES = 64 * 1024
 """Of an endpoint's error answer; more of it says nothing more."""
 
+SLICE_BYTES = 256 * 1024
+"""Decompressed at once: what a read from a socket brings at most."""
+
+MAX_GROWTH = 50
+"""Times that compressed bytes may have grown beyond ``SLICE_BYTES``: event streams, the most repetitive of answers,
+shrink by 10 to 30. One read of zeros would otherwise become a quarter of a gigabyte of events."""
+
+WEIGH_BYTES = 16 * 1024 * 1024
+"""How much of a stream comes between two looks at what it says: longer than any opening (some echo the whole request),
+and of all that brings no content the most that is read, or held, of one attempt."""
+
+TOO_LARGE = "larger than any answer is taken"
+
 
 class Leg:
     """The wire side of one attempt of an exchange. From its making until its end the endpoint counts it in flight."""
@@ -46,6 +59,9 @@ class Leg:
     progressed = False
     """Something came since the last tick."""
     _body_size = 0
+    _compressed_size = 0
+    _weigh_at = WEIGH_BYTES
+    _weighed_events = 0
     _decoder: zlib._Decompress | None = None
 
     def __init__(self, exchange: Exchange, attempt: Attempt, target: Target) -> None:
@@ -104,29 +120,55 @@ class Leg:
         """Part of the body."""
         if self.call is None:
             return
-        exchange = self._exchange
         if self._decoder is not None:
+            self._decompress(self._decoder, data)
+        else:
+            self._take(data)
+
+    def _decompress(self, decoder: zlib._Decompress, data: bytes) -> None:
+        """Take compressed bytes, in slices: what little comes may mean very much."""
+        self._compressed_size += len(data)
+        allowed = SLICE_BYTES + MAX_GROWTH * self._compressed_size
+        is_all = False
+        while not is_all and self.call is not None:
             try:
-                data = self._decoder.decompress(data, exchange.gateway.limits.max_response_bytes)
+                said = decoder.decompress(data, SLICE_BYTES)
             except zlib.error:
-                exchange.broke(self, Fault.MALFORMED, "broken compression")
+                self._exchange.broke(self, Fault.MALFORMED, "broken compression")
                 return
-            if self._decoder.unconsumed_tail:
-                exchange.broke(self, Fault.MALFORMED, "larger than any answer is taken")
+            data = decoder.unconsumed_tail
+            is_all = len(said) < SLICE_BYTES  # (With no input left the decoder may still hold some output back.)
+            if self._body_size + len(said) > allowed:
+                self._exchange.broke(self, Fault.MALFORMED, "compressed beyond any answer")
                 return
+            if said:
+                self._take(said)
+
+    def _take(self, data: bytes) -> None:
+        """Part of the body as it is meant."""
+        exchange = self._exchange
+        self._body_size += len(data)
         if self.relay is not None and self.status == 200:
-            exchange.stream(self, self.relay, data)
+            if self._body_size > self._weigh_at and not self._weigh(self.relay):
+                exchange.broke(self, Fault.CUT, TOO_LARGE)
+            else:
+                exchange.stream(self, self.relay, data)
             return
         # Whether it moves is a matter for the next tick: no clock is read for each piece of a body.
         self.progressed = True
-        self._body_size += len(data)
         if self.status != 200:
             if self._body_size <= MAX_ERROR_BYTES:
                 self.body.append(data)
         elif self._body_size <= exchange.gateway.limits.max_response_bytes:
             self.body.append(data)
         else:
-            exchange.broke(self, Fault.MALFORMED, "larger than any answer is taken")
+            exchange.broke(self, Fault.MALFORMED, TOO_LARGE)
+
+    def _weigh(self, relay: Relay) -> bool:
+        """Whether a long stream is still an answer: it has said something lately, and not more than is kept of any."""
+        said, self._weighed_events = relay.content_events - self._weighed_events, relay.content_events
+        self._weigh_at = self._body_size + WEIGH_BYTES
+        return said > 0 and relay.output_text_bytes <= self._exchange.gateway.limits.max_response_bytes
 
     def on_end(self) -> None:
         """The body is complete as HTTP goes: judge it."""

@@ -203,7 +203,10 @@ class Relay:
 
     def close(self) -> Seen:
         """The live attempt's body ended. Raises Broken where the answer is not whole."""
-        last = self._reader.close()
+        try:
+            last = self._reader.close()
+        except EventTooLong as error:
+            raise Broken(str(error)) from None
         seen = Seen.NOTHING if last is None else self._hear([last])
         if not self.is_whole:
             raise Broken("the stream ended without a finish reason")

@@ -1,4 +1,9 @@
-"""Whether an answer obeys the JSON schema its request set. Compiled schemas are kept, few and small."""
+"""Whether an answer obeys the JSON schema its request set. Compiled schemas are kept, few and small.
+
+What would take long is not checked (``schema_cost``): a wrong answer that passes costs less than a gateway that stands
+still. Patterns are run by an engine that never goes back; those it has no words for (look-around, back references) make
+a schema one that is not checked.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +12,74 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from providerrank.gateway.schema_cost import SchemaCost, measure_depth
+
 if TYPE_CHECKING:
     import jsonschema_rs
 
 MAX_SCHEMA_BYTES = 256 * 1024
 """A larger schema is not checked: compiling it would cost more than a wrong answer."""
 
+MAX_REGEX_BYTES = 256 * 1024
+"""Of one compiled pattern: what needs more takes long to compile."""
+
+MAX_VISITS = 3_000_000
+"""Of subschemas in one check, some 0.1 s."""
+
+MAX_DEPTH = 200
+"""Levels of an answer that is checked: deeper than any is meant."""
+
 _any = msgspec.json.Decoder()
 
 
-@lru_cache(maxsize=256)
-def _compile(schema: bytes) -> jsonschema_rs.Validator | None:
+class Check:
+    """A compiled schema, and what checking against it costs."""
+
+    __slots__ = ("_cost", "_flat_visits", "_validator")
+
+    def __init__(self, validator: jsonschema_rs.Validator, cost: SchemaCost) -> None:
+        self._validator = validator
+        self._cost = cost
+        # A schema that is not recursive costs the same whatever the depth: most answers need no measuring.
+        self._flat_visits = cost.visits(MAX_DEPTH)
+
+    def breaks(self, text: str) -> bool:
+        """Whether ``text`` is no instance; False where finding out would take too long."""
+        try:
+            value = _any.decode(text)
+        except (msgspec.MsgspecError, RecursionError):
+            return True
+        places = 1 + text.count(",") + text.count("{") + text.count("[")
+        if places * self._flat_visits > MAX_VISITS:
+            depth = measure_depth(value)
+            if depth > MAX_DEPTH or places * self._cost.visits(depth) > MAX_VISITS:
+                return False
+        return not self._validator.is_valid(value)
+
+
+@lru_cache(maxsize=64)
+def _compile(schema: bytes) -> Check | None:
     # Imported when first needed: most gateways never see a schema, and it is 5 MB.
     import jsonschema_rs
 
     try:
+        decoded = _any.decode(schema)
+        cost = SchemaCost(decoded)
+        if not cost.is_checked:
+            return None
         # Offline: a schema is a stranger's words, and a reference in it must not make us fetch anything.
-        return jsonschema_rs.validator_for(_any.decode(schema), offline=True)
+        options = jsonschema_rs.RegexOptions(size_limit=MAX_REGEX_BYTES)
+        return Check(jsonschema_rs.validator_for(decoded, offline=True, pattern_options=options), cost)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return None  # the request's own mistake: for the endpoint to refuse
 
 
 def breaks_schema(schema: bytes, text: str) -> bool:
-    """True: ``text`` is not an instance of the schema. A schema that does not compile is for the endpoint to refuse."""
+    """True: ``text`` is not an instance of the schema. A schema that does not compile is for the endpoint to refuse.
+
+    Nor is one checked that is too large, or too much work.
+    """
     if len(schema) > MAX_SCHEMA_BYTES:
         return False
-    validator = _compile(schema)
-    if validator is None:
-        return False
-    try:
-        return not validator.is_valid(_any.decode(text))
-    except (msgspec.MsgspecError, RecursionError):
-        return True
+    check = _compile(schema)
+    return check is not None and check.breaks(text)

@@ -14,7 +14,7 @@ import msgspec
 
 from providerrank.wire.answer import Usage
 from providerrank.wire.errors import BadRequest, Malformed
-from providerrank.wire.fields import read_fields, typed
+from providerrank.wire.fields import read_fields, refuse_many_numbers, typed
 from providerrank.wire.intake import BYTES_PER_TOKEN, EMBEDDINGS_API, Intake
 from providerrank.wire.preferences import ProviderObject, read_preferences
 from providerrank.wire.raw import Raw, is_null_or, is_present, shorten, starts_with
@@ -77,6 +77,8 @@ def _measure(fields: dict[str, Raw]) -> tuple[int, int]:
     if starts_with(given, b'"'):
         typed(fields, "input", _str, INPUT_KINDS)
         return 1, size_tokens
+    if not _begins_with_string(given):
+        refuse_many_numbers(given, "input")
     items = typed(fields, "input", _raws, INPUT_KINDS)
     if not items:
         raise BadRequest("'input' is an empty list: give it at least one input", param="input", code="invalid_value")
@@ -154,3 +156,7 @@ def read_dimensions(fields: dict[str, Raw]) -> int | None:
     """The length of vector a request that was read asks for; None: the model's own."""
     given = fields.get("dimensions")
     return None if given is None or is_null_or(given) else typed(fields, "dimensions", _dimensions, "a whole number")
+
+
+def _begins_with_string(listed: Raw) -> bool:
+    return bytes(memoryview(listed)[1:64]).lstrip()[:1] == b'"'

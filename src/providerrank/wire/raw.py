@@ -24,6 +24,9 @@ def is_null_or(raw: Raw, *values: bytes) -> bool:
 
 
 def shorten(text: bytes, limit: int = 200) -> str:
-    """An endpoint's words for a person: one line, bounded."""
-    words = " ".join(text.decode("utf-8", "replace").split())
+    """An endpoint's words for a person: one line, bounded, and nothing that steers a terminal or turns text around."""
+    # Cut first: of megabytes only the beginning is looked at.
+    words = " ".join(text[: 16 * limit].decode("utf-8", "replace").split())
+    if not words.isprintable():
+        words = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in words)
     return words if len(words) <= limit else words[: limit - 1] + "…"

@@ -11,9 +11,10 @@ import msgspec
 
 from providerrank.rules.cells import CHAT, JSON, LONG_CONTEXT, TOOLS
 from providerrank.rules.params import PARAMS
+from providerrank.wire.answer import MAX_TOKENS
 from providerrank.wire.dialect import Dialect
 from providerrank.wire.errors import BadRequest
-from providerrank.wire.fields import read_fields, typed
+from providerrank.wire.fields import read_fields, refuse_many_numbers, typed
 from providerrank.wire.intake import BYTES_PER_TOKEN, CHAT_API, TEXT_API, Intake
 from providerrank.wire.preferences import ProviderObject, read_preferences
 from providerrank.wire.raw import Raw, is_null_or, starts_with
@@ -97,6 +98,12 @@ def _read(api: str, fields: dict[str, Raw]) -> Intake:
     return intake
 
 
+def _too_low(name: str, value: int) -> BadRequest:
+    # (Not the value itself where it has thousands of digits.)
+    shown = value if value > -MAX_TOKENS else "far below 0"
+    return BadRequest(f"'{name}' is {shown}; it must be at least 1", param=name, code="invalid_value")
+
+
 _LIMITS = frozenset({"max_completion_tokens", "max_tokens"})
 _OPTIONS = frozenset({"models", "provider", "stream_options", "tools", "response_format", "logprobs", "n"})
 
@@ -108,8 +115,8 @@ def _read_limit(intake: Intake, fields: dict[str, Raw]) -> None:
             limit = typed(fields, name, _int, "a whole number")
             if limit is not None:
                 if limit < 0:
-                    raise BadRequest(f"'{name}' is {limit}; it must be at least 1", param=name, code="invalid_value")
-                intake.output_tokens = limit
+                    raise _too_low(name, limit)
+                intake.output_tokens = min(limit, MAX_TOKENS)
                 return
 
 
@@ -167,8 +174,14 @@ def _read_format(intake: Intake, fields: dict[str, Raw], features: set[str]) -> 
 def _read_choices(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
     """How many answers were asked for: ``n`` of each prompt."""
     if "n" in fields:
-        intake.choices = typed(fields, "n", _int, "a whole number") or 1
+        count = typed(fields, "n", _int, "a whole number") or 1
+        if count < 0:
+            raise _too_low("n", count)
+        intake.choices = min(count, MAX_TOKENS)
     if intake.api == TEXT_API and starts_with(prompt, b"["):
+        begin = bytes(memoryview(prompt)[1:64]).lstrip()[:1]
+        if begin != b'"':
+            refuse_many_numbers(prompt, "prompt")
         prompts = _list.decode(prompt)
         # A list of numbers is one prompt's tokens.
         if prompts and (starts_with(prompts[0], b'"') or starts_with(prompts[0], b"[")):

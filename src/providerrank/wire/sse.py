@@ -17,28 +17,41 @@ MAX_EVENT_BYTES = 4 * 1024 * 1024
 """An event longer than this is not a token of an answer; it is somebody filling our memory."""
 
 
+MAX_LINES = 10_000
+"""Of one event, likewise: each costs a turn of a loop."""
+
+LONG_BYTES = 64 * 1024
+"""Past this much of an event its further reads are gathered, not looked at each as a whole."""
+
+
 class EventTooLong(ValueError):
-    """An event did not end within ``MAX_EVENT_BYTES``."""
+    """An event that is past ``MAX_EVENT_BYTES`` or ``MAX_LINES``."""
 
 
 class EventReader:
     """Cuts a byte stream into events. ``feed`` returns the ``data`` of each event that is now whole.
 
-    An event with no ``data`` line (a comment, a keep-alive) yields nothing.
+    An event with no ``data`` line (a comment, a keep-alive) yields nothing. Raises EventTooLong.
     """
 
     __slots__ = ("_carriage", "_rest")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: bytes | bytearray = b""
         self._carriage = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes as they arrived, return the payloads of the events they complete."""
         if self._carriage or b"\r" in data:
             data = self._fold(data)
-        if self._rest:
-            data = self._rest + data
+        rest = self._rest
+        if rest:
+            if len(rest) > LONG_BYTES:
+                data = self._lengthen(rest, data)
+                if not data:
+                    return []
+            else:
+                data = bytes(rest) + data
         end = data.find(b"\n\n")
         if end == len(data) - 2 and data.startswith(b"data: ") and data.find(b"\n", 0, end) < 0:
             # One event and nothing else: what most reads of a paced stream bring.
@@ -64,9 +77,27 @@ class EventReader:
         return events
 
     def close(self) -> bytes | None:
-        """The stream ended: the payload of a last event that no blank line ended, if there is one."""
+        """The stream ended: the payload of a last event that no blank line ended, if there is one.
+
+        Raises EventTooLong.
+        """
         rest, self._rest = self._rest, b""
-        return read_block(rest) if rest else None
+        return read_block(bytes(rest)) if rest else None
+
+    def _lengthen(self, rest: bytes | bytearray, data: bytes) -> bytes:
+        """Add to an event that is long already: all of it once it has ended, else nothing.
+
+        Joined and searched anew for each read, four megabytes that come byte by byte would take minutes.
+        """
+        if isinstance(rest, bytes):
+            rest = self._rest = bytearray(rest)
+        before = len(rest)
+        rest += data
+        if rest.find(b"\n\n", before - 1) >= 0:
+            return bytes(rest)
+        if len(rest) > MAX_EVENT_BYTES:
+            raise EventTooLong(f"an event exceeds {MAX_EVENT_BYTES} bytes")
+        return b""
 
     def _fold(self, data: bytes) -> bytes:
         """CRLF and CR to LF; a CR at the end of a read may be half of a CRLF."""
@@ -79,7 +110,9 @@ class EventReader:
 
 
 def read_block(block: bytes) -> bytes | None:
-    """The ``data`` of one event's lines, or None where it has none."""
+    """The ``data`` of one event's lines, or None where it has none. Raises EventTooLong."""
+    if len(block) > MAX_LINES and block.count(b"\n") > MAX_LINES:
+        raise EventTooLong(f"an event has more than {MAX_LINES} lines")
     lines = []
     block = block.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which may begin a stream
     for line in block.split(b"\n"):

@@ -7,7 +7,7 @@ import pytest
 
 from providerrank.gateway.relay import Broken, Relay, Seen, is_event_stream, is_json
 from providerrank.wire.answer import Usage
-from providerrank.wire.sse import MAX_EVENT_BYTES, write_event
+from providerrank.wire.sse import MAX_EVENT_BYTES, MAX_LINES, write_event
 from tests.unit.gateway.streams import (
     END,
     PLAIN,
@@ -84,6 +84,14 @@ def test_a_completion_is_relayed_too() -> None:
     assert relay.feed(text_event("")) is Seen.HELD
     assert relay.feed(text_event(" upon") + text_event("", "stop") + END) is Seen.DONE
     assert relay.text == " upon"
+
+
+def test_a_last_event_of_too_many_lines_breaks_the_stream() -> None:
+    relay = begin()
+    relay.feed(event(content="hi"))
+    relay.feed(b"data: x\n" * (MAX_LINES + 2))
+    with pytest.raises(Broken, match="lines"):
+        relay.close()
 
 
 def test_events_after_the_end_are_dropped() -> None:

@@ -116,7 +116,7 @@ def test_stream(written: str, stream: bool) -> None:
         ('"max_tokens":7,"max_completion_tokens":null', 7),
         ('"max_tokens":0', 0),
         ('"max_tokens":null', None),
-        ('"max_tokens":' + "9" * 30, int("9" * 30)),
+        ('"max_tokens":' + "9" * 30, 1_000_000_000),
     ],
 )
 def test_output_limit(extra: str, tokens: int | None) -> None:
@@ -359,3 +359,14 @@ def test_a_conversation_is_known_by_how_its_prompt_begins() -> None:
     assert prefix(long) == prefix(long, "more") != 0
     assert prefix(long) != prefix("y" + long)
     assert prefix("short") == 0
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "n"])
+def test_a_count_no_request_can_mean_is_bounded(name: str) -> None:
+    # The routing reckons with it in floating point, which ends at 1.8e308.
+    intake = read(f'"{name}":1{"0" * 400}')
+    assert (intake.choices if name == "n" else intake.output_tokens) == 1_000_000_000
+    assert f'"{name}":1{"0" * 400}'.encode() in intake.body("u"), "the endpoint gets what was sent"
+    for value, shown in (("-1", "-1"), ("-1" + "0" * 400, "far below 0")):
+        with pytest.raises(BadRequest, match=f"'{name}' is {shown}; it must be at least 1"):
+            read(f'"{name}":{value}')

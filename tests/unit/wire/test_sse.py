@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from providerrank.wire.sse import DONE, MAX_EVENT_BYTES, EventReader, EventTooLong, read_block, write_event
+from providerrank.wire.sse import (
+    DONE,
+    LONG_BYTES,
+    MAX_EVENT_BYTES,
+    MAX_LINES,
+    EventReader,
+    EventTooLong,
+    read_block,
+    write_event,
+)
 
 
 def read(*reads: bytes) -> list[bytes]:
@@ -35,6 +44,45 @@ def test_an_event_longer_than_any_token_is_refused() -> None:
 def test_a_long_event_that_ends_is_taken() -> None:
     payload = b"x" * (MAX_EVENT_BYTES - 6)
     assert read(b"data: " + payload, b"\n\n") == [payload]
+
+
+@pytest.mark.parametrize("end", [[b"\n\n"], [b"\n", b"\n"], [b"x\n", b"\ndata: y\n\ndata: z"]], ids=range(3))
+def test_a_long_event_that_comes_bit_by_bit_is_taken_when_it_ends(end: list[bytes]) -> None:
+    reader = EventReader()
+    begin = b"x" * LONG_BYTES
+    assert reader.feed(b"data: " + begin) == []
+    for _ in range(3):
+        assert reader.feed(b"x") == []
+    *before, last = end
+    for data in before:
+        assert reader.feed(data) == []
+    said = reader.feed(last)
+    assert said[0].rstrip(b"x") == b""
+    assert len(said[0]) == len(begin) + 3 + (b"x" in b"".join(end))
+    assert said[1:] == ([b"y"] if b"y" in last else [])
+    assert reader.close() == (b"z" if b"z" in last else None)
+
+
+def test_a_long_event_that_comes_bit_by_bit_is_refused_where_it_does_not_end() -> None:
+    reader = EventReader()
+    reader.feed(b"data: " + b"x" * (MAX_EVENT_BYTES - 7))
+    assert reader.feed(b"x") == []
+    with pytest.raises(EventTooLong):
+        reader.feed(b"x")
+
+
+def test_a_long_event_that_the_stream_ends_is_found() -> None:
+    reader = EventReader()
+    reader.feed(b"data: " + b"x" * LONG_BYTES)
+    reader.feed(b"y")
+    assert reader.close() == b"x" * LONG_BYTES + b"y"
+
+
+def test_an_event_of_more_lines_than_any_has_is_refused() -> None:
+    lines = b"data:\n" * MAX_LINES
+    assert read_block(lines) == b" " * (MAX_LINES - 1)
+    with pytest.raises(EventTooLong):
+        read_block(lines + b"\n")
 
 
 def test_what_no_blank_line_ended_is_found_at_the_end() -> None:
