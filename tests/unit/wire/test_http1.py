@@ -226,6 +226,15 @@ def test_a_value_that_can_stand_in_a_header_of_ours(value: bytes, clean: bool) -
     assert clean_value(value) == (value if clean else None)
 
 
+@pytest.mark.parametrize("body", [b"", b"Content-Length: 2\r\n"])
+def test_what_came_whole_before_an_upgrade_is_kept_and_the_upgrade_is_not(body: bytes) -> None:
+    requests = reader()
+    upgrade = POST.replace(b"/ ", b"/upgrade ") + body + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\nhi"
+    with pytest.raises(BadHttp, match="without Upgrade"):
+        requests.feed(POST + b"Content-Length: 0\r\n\r\n" + upgrade)
+    assert [request.path for request in requests.requests] == [b"/"]
+
+
 def test_a_request_is_in_its_body_once_its_head_is_over() -> None:
     requests = reader()
     seen = []
