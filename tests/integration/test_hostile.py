@@ -269,7 +269,8 @@ FULL: dict[str, Body] = {
         "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}}],
         "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
         "stream": False, "temperature": 0, "top_p": 1, "top_k": 5, "stop_sequences": ["a"],
-        "metadata": {"user_id": "u"}, "thinking": {"type": "enabled", "budget_tokens": 1024}, "provider": {"require_parameters": False},
+        "metadata": {"user_id": "u"}, 
+        "thinking": {"type": "enabled", "budget_tokens": 1024}, "provider": {"require_parameters": False},
     },
     "/v1/responses": {
         "model": "m", "instructions": "i",
@@ -364,7 +365,7 @@ HOSTILE_VALUES = [
         b"accept-encoding",
         b"host",
         b"content-encoding",
-    ],  # fmt: skip
+    ],
 )
 async def test_hostile_header_values_are_ignored_or_refused_and_never_echoed_raw(name: bytes) -> None:
     async with bed(Seller("a")) as it:
