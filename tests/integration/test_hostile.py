@@ -269,7 +269,7 @@ FULL: dict[str, Body] = {
         "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}}],
         "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
         "stream": False, "temperature": 0, "top_p": 1, "top_k": 5, "stop_sequences": ["a"],
-        "metadata": {"user_id": "u"}, 
+        "metadata": {"user_id": "u"},
         "thinking": {"type": "enabled", "budget_tokens": 1024}, "provider": {"require_parameters": False},
     },
     "/v1/responses": {
