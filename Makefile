@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 RULES_AND_WIRE := src/providerrank/rules/*,src/providerrank/wire/*
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-cost bench-hedging bench-routing check format lock clean
+.PHONY: help demo test fuzz bench bench-cost bench-hedging bench-routing check format lock clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %s %-14s", $$1, $$2; $$1 = $$2 = ""; print }'
@@ -46,6 +46,10 @@ bench-hedging: $(VENV)/.dev ## what a second attempt beside a slow one is worth,
 
 bench-routing: $(VENV)/.dev ## how far routing is from an oracle that knows every endpoint's true state
 	$(BIN)/python -m bench.routing $(ARGS)
+
+fuzz: $(VENV)/.dev ## fuzz what reads strangers' bytes, guided by coverage (ARGS="--seconds 600")
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(PIP) "atheris>=3.0"
+	$(BIN)/python -m bench.fuzz $(ARGS)
 
 lock: $(VENV)/.dev ## resolve the dependencies anew
 	@for spec in requirements.lock: requirements-demo.lock:'--extra demo --extra market --group build' \

@@ -332,8 +332,8 @@ class Exchange:
             self.gateway.router.cool(endpoint_id, cool_until)
         if TABLE[reading.fault].to_client and self.held_status != 200:
             body = leg.target.redact(body)
-            if leg.dialect is not self.intake.dialect:
-                message = leg.target.redact(reading.message.encode()).decode()
+            if leg.dialect is not self.intake.dialect or not body:
+                message = leg.target.redact(reading.message.encode()).decode() or "the endpoint gave no reason"
                 body = self._write_error(status, message, reading.code or None, reading.param)
             self.held_status, self.held_body = status, body
         self.failed(

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from providerrank.gateway.relay import Relay, is_event_stream, is_json
 from providerrank.rules.attempts import Attempt, Fault
 from providerrank.wire.dialect import Dialect
@@ -20,6 +22,8 @@ from providerrank.wire.dialect import Dialect
 if TYPE_CHECKING:
     from providerrank.gateway.exchange import Exchange
     from providerrank.gateway.upstream import Call, Target
+
+_any = msgspec.json.Decoder()
 
 MAX_ERROR_BYTES = 64 * 1024
 """Of an endpoint's error answer; more of it says nothing more."""
@@ -36,6 +40,15 @@ WEIGH_BYTES = 16 * 1024 * 1024
 and of all that brings no content the most that is read, or held, of one attempt."""
 
 TOO_LARGE = "larger than any answer is taken"
+
+
+def is_whole_json(body: bytes) -> bool:
+    """Whether a body is JSON to its end."""
+    try:
+        _any.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 class Leg:
@@ -190,6 +203,8 @@ class Leg:
         exchange = self._exchange
         now = exchange.gateway.now_us()
         if self.error_since_us is not None:
+            if not is_whole_json(b"".join(self.body)):
+                self.body.clear()  # half an error is none: its status says what there is to say
             exchange.refused(self, now)
         elif self.relay is not None and self.relay.finished:
             exchange.finish(self, now)

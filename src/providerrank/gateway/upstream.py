@@ -33,6 +33,12 @@ STRICT_HOST = "anthropic.com"
 
 _encoder = msgspec.json.Encoder()
 
+CUT_OFF = "…".encode()
+"""How an endpoint's words end where they were cut (``wire.raw.shorten``)."""
+
+MIN_KEY_PART = 4
+"""Characters of a key that tell something of it; many keys begin with the same three."""
+
 LINGER_S = 1.0
 """How long the end of an HTTP message may take after the API's own end of stream."""
 
@@ -139,7 +145,18 @@ class Target:
             forms = (key.encode(), _encoder.encode(key)[1:-1], key.replace("/", "\\/").encode(), key.lower().encode())
             for form in forms:
                 text = text.replace(form, b"[key]")
+            if text.endswith(CUT_OFF):
+                text = _redact_end(text.removesuffix(CUT_OFF), forms) + CUT_OFF
         return text
+
+
+def _redact_end(text: bytes, secrets: tuple[bytes, ...]) -> bytes:
+    """Words that were cut, without the beginning of a secret that was cut with them."""
+    for secret in secrets:
+        for size in range(len(secret) - 1, MIN_KEY_PART - 1, -1):
+            if text.endswith(secret[:size]):
+                return text[:-size] + b"[key]"
+    return text
 
 
 class Call:
