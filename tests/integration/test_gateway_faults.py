@@ -472,6 +472,14 @@ async def test_an_answer_that_breaks_the_schema_it_was_asked_for_goes_to_the_nex
         assert it.outcomes == [("a", "SCHEMA_VIOLATION"), ("b", "SUCCESS")]
 
 
+async def test_tool_calls_that_nobody_can_carry_out_go_to_the_next_endpoint() -> None:
+    body = {**CHAT, **TOOLS}
+    async with bed(Seller("a"), Seller("b"), explain=10) as it:
+        await meet(it, Fault.SCHEMA_VIOLATION, body)
+        assert it.outcomes == [("a", "SCHEMA_VIOLATION"), ("b", "SUCCESS")]
+        assert it.ended[0][0].note == "the arguments of a tool call are not a JSON object"
+
+
 async def test_where_all_break_the_schema_the_last_whole_answer_is_better_than_none() -> None:
     body = {**CHAT, **SCHEMA}
     async with bed(Seller("a")) as it:

@@ -255,6 +255,16 @@ async def test_a_schema_broken_in_a_stream_is_held_against_the_endpoint_though_i
         assert it.outcomes == [("a", "SCHEMA_VIOLATION")]
 
 
+async def test_a_tool_call_nobody_can_carry_out_is_held_against_the_endpoint_though_it_is_delivered() -> None:
+    body = {**STREAM, **TOOLS}
+    async with bed(Seller("a"), Seller("b")) as it:
+        assert_whole(await it.ask(body), body)
+        it.sims["a"].script([Fault.SCHEMA_VIOLATION])
+        answer = await it.ask(body)
+        assert (answer.endpoint, answer.events[-1]) == ("a", "[DONE]")
+        assert it.outcomes == [("a", "SUCCESS"), ("a", "SCHEMA_VIOLATION")]
+
+
 @pytest.mark.parametrize("extra", [{"n": 2}, {"logprobs": True}], ids=str)
 async def test_what_no_other_endpoint_can_continue_is_broken_off(extra: Body) -> None:
     body = {**STREAM, **extra}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from providerrank.gateway.schemas import breaks_schema
+from providerrank.gateway.tool_calls import judge_calls
 from providerrank.rules.attempts import Attempt
 from providerrank.rules.budget import compute_cost_nusd
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.wire.answer import Usage
-from providerrank.wire.intake import BYTES_PER_TOKEN
+from providerrank.wire.intake import BYTES_PER_TOKEN, Intake
 
 if TYPE_CHECKING:
     from providerrank.gateway.exchange import Exchange
@@ -64,8 +65,8 @@ def account_answer(exchange: Exchange, leg: Leg, now: int, usage: Usage | None, 
         target.pace.observe(total, tokens)
     else:
         target.pace.observe(now - (attempt.first_content_us or now), tokens)
-        if relay.bad_events or intake.schema is not None:
-            outcome = _judge_delivered(relay, intake.schema)
+        if relay.bad_events or intake.schema is not None or relay.calls is not None:
+            outcome = _judge_delivered(relay, intake)
     observation = Observation(
         endpoint.id,
         intake.task,
@@ -101,11 +102,14 @@ def _charge_lost(exchange: Exchange, claim: Claim, leg: Leg) -> None:
         charge(exchange, claim, leg, None, 0)
 
 
-def _judge_delivered(relay: Relay, schema: bytes | None) -> Outcome:
+def _judge_delivered(relay: Relay, intake: Intake) -> Outcome:
     """What a stream that was delivered turned out to be: it can not be taken back, but its endpoint answers for it."""
     if relay.bad_events:
         return Outcome.FAILURE
+    schema = intake.schema
     broken = schema is not None and relay.is_plain_and_complete and breaks_schema(schema, relay.text)
+    if relay.calls is not None and judge_calls(intake, relay.whole_calls) is not None:
+        broken = True
     return Outcome.SCHEMA_VIOLATION if broken else Outcome.SUCCESS
 
 

@@ -17,6 +17,7 @@ from providerrank.gateway.priority import LOW, WAKE_US
 from providerrank.gateway.relay import Broken, Relay, Seen
 from providerrank.gateway.schemas import breaks_schema
 from providerrank.gateway.settings import Priority
+from providerrank.gateway.tool_calls import judge_calls
 from providerrank.gateway.tracing import write_attempt_line
 from providerrank.gateway.upstream import Call
 from providerrank.rules.attempts import (
@@ -48,6 +49,7 @@ from providerrank.wire.errors import Malformed
 from providerrank.wire.intake import BYTES_PER_TOKEN, CHAT_API, Intake
 from providerrank.wire.refusal import read_error, write_error
 from providerrank.wire.retry_after import read_retry_after_us
+from providerrank.wire.tool_calls import read_calls
 from providerrank.wire.whole import read_whole
 
 if TYPE_CHECKING:
@@ -291,13 +293,18 @@ class Exchange:
         except Malformed as error:
             self.failed(leg, now, Fault.MALFORMED, detail=str(error), note=error.note)
             return
-        schema = self.intake.schema
+        intake = self.intake
+        schema, wrong = intake.schema, None
         if schema is not None and reply.is_plain_and_complete and breaks_schema(schema, reply.text):
+            wrong = ""
+        elif intake.features and "tools" in intake.features and (calls := reply.tool_calls):
+            wrong = judge_calls(intake, read_calls(calls))
+        if wrong is not None:
             self.held_status, self.held_body = 200, body
             if self.claim is not None:
                 # Whole, and billed for, though of no use.
                 charge(self, self.claim, leg, reply.usage, len(reply.text.encode()))
-            self.failed(leg, now, Fault.SCHEMA)
+            self.failed(leg, now, Fault.SCHEMA, detail=wrong)
             return
         attempt = leg.attempt
         if attempt.first_content_us is None:

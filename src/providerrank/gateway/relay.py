@@ -15,6 +15,7 @@ import enum
 from providerrank.gateway.splice import Channel, Diverged, Echo, get_text
 from providerrank.rules.cells import Endpoint
 from providerrank.wire.answer import (
+    WHOLE_CALLS,
     Delta,
     StreamChoice,
     StreamEvent,
@@ -28,6 +29,7 @@ from providerrank.wire.dialect import Dialect, Reader, Writer
 from providerrank.wire.errors import Malformed
 from providerrank.wire.intake import BYTES_PER_TOKEN, Intake
 from providerrank.wire.sse import DONE, EventReader, EventTooLong, write_event, write_named_event
+from providerrank.wire.tool_calls import Call, Calls
 
 
 class Seen(enum.Enum):
@@ -78,6 +80,7 @@ class Relay:
         "_written",
         "_wrote_usage",
         "bad_events",
+        "calls",
         "content_events",
         "delivered_content",
         "dialect",
@@ -119,6 +122,8 @@ class Relay:
         self.content_events = 0
         self.delivered_content = False
         self.usage: Usage | None = None
+        self.calls: Calls | None = None
+        """Tool calls of the live attempt, where the request offers tools."""
 
     @property
     def output_text_bytes(self) -> int:
@@ -145,6 +150,13 @@ class Relay:
         """Whether the answer is text that claims to be all of it: not cut by a limit, no refusal, no tool call."""
         return self._finish == "stop" and not self.sealed
 
+    @property
+    def whole_calls(self) -> list[Call]:
+        """The tool calls of an answer that is over and was not cut; several choices' are not told apart."""
+        if self.calls is None or self._intake.choices != 1 or self._finish not in WHOLE_CALLS:
+            return []
+        return self.calls.read()
+
     def begin_attempt(self, endpoint: Endpoint, upstream_model: str, dialect: Dialect | None = None) -> bytes:
         """The body to send to ``endpoint``: the request, or what continues the answer delivered so far.
 
@@ -152,7 +164,7 @@ class Relay:
         """
         self._reader = EventReader()
         self.bad_events = 0
-        self.usage = None
+        self.usage = self.calls = None
         self.finished = False
         self._finishes.clear()
         self._choices.clear()
@@ -380,6 +392,14 @@ class Relay:
             self._reasoning.deliver(reasoning)
         if delta.seals:
             self.sealed = True
+            self._note_calls(delta)
+
+    def _note_calls(self, delta: Delta) -> None:
+        """Keep what is called, to be judged when it is whole."""
+        if delta.tool_calls and "tools" in self._intake.features:
+            if self.calls is None:
+                self.calls = Calls()
+            self.calls.add(delta.tool_calls)
 
     def _take_finish(self, reason: str, index: int) -> None:
         if reason == "error":
@@ -411,6 +431,8 @@ class Relay:
             if matching:
                 raise Broken("the new answer calls a tool where text was delivered", diverged=True)
             self.sealed = True
+            if delta is not None:
+                self._note_calls(delta)
         content, reasoning = get_text(event)
         new_content, new_reasoning = self._match(content, reasoning)
         finish = choice.finish_reason

@@ -7,6 +7,7 @@ a schema one that is not checked.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -49,12 +50,20 @@ class Check:
             value = _any.decode(text)
         except (msgspec.MsgspecError, RecursionError):
             return True
+        return not self._is_too_much(text, value) and not self._validator.is_valid(value)
+
+    def find_errors(self, text: str, value: object) -> Iterable[jsonschema_rs.ValidationError]:
+        """What is wrong with ``value``, which is what ``text`` says; nothing where finding out would take too long."""
+        if self._is_too_much(text, value) or self._validator.is_valid(value):
+            return ()
+        return self._validator.iter_errors(value)
+
+    def _is_too_much(self, text: str, value: object) -> bool:
         places = 1 + text.count(",") + text.count("{") + text.count("[")
         if places * self._flat_visits > MAX_VISITS:
             depth = measure_depth(value)
-            if depth > MAX_DEPTH or places * self._cost.visits(depth) > MAX_VISITS:
-                return False
-        return not self._validator.is_valid(value)
+            return depth > MAX_DEPTH or places * self._cost.visits(depth) > MAX_VISITS
+        return False
 
 
 @lru_cache(maxsize=64)
@@ -74,12 +83,15 @@ def _compile(schema: bytes) -> Check | None:
         return None  # the request's own mistake: for the endpoint to refuse
 
 
+def get_check(schema: bytes) -> Check | None:
+    """What tells an instance of a schema; None: it is too large, too much work, or none at all."""
+    return None if len(schema) > MAX_SCHEMA_BYTES else _compile(schema)
+
+
 def breaks_schema(schema: bytes, text: str) -> bool:
     """True: ``text`` is not an instance of the schema. A schema that does not compile is for the endpoint to refuse.
 
     Nor is one checked that is too large, or too much work.
     """
-    if len(schema) > MAX_SCHEMA_BYTES:
-        return False
-    check = _compile(schema)
+    check = get_check(schema)
     return check is not None and check.breaks(text)

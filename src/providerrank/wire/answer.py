@@ -16,6 +16,10 @@ MAX_TOKENS = 1_000_000_000
 """Of one request; a larger count is a mistake or a lie."""
 
 
+WHOLE_CALLS = frozenset({"tool_calls", "stop"})
+"""Finish reasons of an answer whose tool calls are whole; some endpoints never say the first."""
+
+
 class _PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
 
@@ -76,6 +80,15 @@ class Reply(msgspec.Struct):
         choice = self.choices[0]
         content = choice.text if choice.message is None else choice.message.content
         return content if isinstance(content, str) else ""
+
+    @property
+    def tool_calls(self) -> list[Raw]:
+        """The calls of every choice that was not cut."""
+        calls: list[Raw] = []
+        for choice in self.choices or ():
+            if choice.finish_reason in WHOLE_CALLS and choice.message is not None and choice.message.tool_calls:
+                calls += choice.message.tool_calls
+        return calls
 
     @property
     def is_plain_and_complete(self) -> bool:
