@@ -324,6 +324,7 @@ class Seller:
     apis: tuple[ApiName, ...] = ("chat", "completions", "embeddings")
     """What it really speaks; ``features`` and ``dialect`` are what the operator says it does."""
     dialect: str | None = None
+    prefill: str | None = None
 
     @property
     def id(self) -> str:
@@ -422,6 +423,7 @@ async def bed(
                 f"upstream-{s.model}",
                 s.key,
                 s.dialect,
+                s.prefill,
             )
             for s in sellers
         )

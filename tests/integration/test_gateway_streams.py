@@ -283,3 +283,12 @@ async def test_each_event_leaves_with_the_read_that_brought_it() -> None:
         assert begin.count(b"data: ") <= 3, "six tokens take more than a second: the first did not wait for the last"
         assert b"[DONE]" not in begin
         await wire.read_until(b"[DONE]")
+
+
+async def test_an_endpoint_is_told_in_its_own_way_to_go_on() -> None:
+    async with bed(Seller("a"), Seller("b", features=PREFILL, prefill="vllm")) as it:
+        it.sims["a"].script([Fault.CUT_ABORT])
+        assert_whole(await it.ask(STREAM), STREAM)
+        [body] = it.received("b")
+        assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+        assert (await it.ask(STREAM)).status == 200

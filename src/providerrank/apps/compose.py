@@ -63,6 +63,8 @@ def build_catalog(config: Config) -> Catalog:
 def build_endpoint(endpoint: EndpointTable) -> Endpoint:
     """Build one endpoint as the rules see it."""
     features = ASSUMED_FEATURES if endpoint.features is None else frozenset(endpoint.features)
+    if endpoint.prefill is not None:
+        features |= {"prefill"}
     return Endpoint(endpoint.id, endpoint.model, build_price(endpoint.price), endpoint.context_window, features)
 
 
@@ -89,6 +91,7 @@ def build_settings(loaded: Loaded) -> GatewaySettings:
                 upstream_model=endpoint.model if endpoint.upstream_model is None else endpoint.upstream_model,
                 key=loaded.reveal(endpoint.key),
                 dialect=endpoint.dialect,
+                prefill=endpoint.prefill,
             )
             for endpoint in config.endpoints
         ),

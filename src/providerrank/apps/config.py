@@ -131,6 +131,7 @@ class EndpointTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context_window: int | None = None
     features: tuple[str, ...] | None = None
     dialect: str | None = None
+    prefill: str | None = None
 
 
 class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -33,6 +33,7 @@ from providerrank.gateway.settings import UPSTREAM_DIALECTS
 from providerrank.rules.cells import FEATURES, TASKS, Price
 from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import compute_expected_cost_nusd
+from providerrank.wire.intake import PREFILLS
 
 ENDPOINT_ID = re.compile(
     r"(?P<provider>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<model>[A-Za-z0-9][A-Za-z0-9._+/:-]*?)"
@@ -230,6 +231,13 @@ class _Rules:
                 (*path, "dialect"),
                 f"is {show(endpoint.dialect)}: {_suggest(endpoint.dialect, UPSTREAM_DIALECTS)}; an endpoint speaks "
                 f"{' or '.join(UPSTREAM_DIALECTS)}.",
+            )
+
+        if endpoint.prefill is not None and endpoint.prefill not in PREFILLS:
+            self.say(
+                (*path, "prefill"),
+                f"is {show(endpoint.prefill)}: write one of {', '.join(PREFILLS)}; an endpoint that needs nothing "
+                'beside the message has the feature "prefill" instead.',
             )
 
     def check_base_url(self, path: KeyPath, endpoint: EndpointTable) -> None:

@@ -519,7 +519,7 @@ class Exchange:
                 elif attempt.hedge or relay.delivered_content:
                     # Nothing of the other reached the client: this answer has its own beginning.
                     relay = Relay(intake)
-                body = relay.begin_attempt(attempt.endpoint, upstream_model, dialect)
+                body = relay.begin_attempt(attempt.endpoint, upstream_model, dialect, target.upstream.prefill)
                 leg.relay, dialect = relay, relay.dialect
         except CannotSay as error:
             self._cannot_say(leg, error)

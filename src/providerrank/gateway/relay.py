@@ -157,10 +157,13 @@ class Relay:
             return []
         return self.calls.read()
 
-    def begin_attempt(self, endpoint: Endpoint, upstream_model: str, dialect: Dialect | None = None) -> bytes:
+    def begin_attempt(
+        self, endpoint: Endpoint, upstream_model: str, dialect: Dialect | None = None, prefill: str | None = None
+    ) -> bytes:
         """The body to send to ``endpoint``: the request, or what continues the answer delivered so far.
 
-        ``dialect`` is what it speaks to this client's requests. Raises CannotSay.
+        ``dialect`` is what it speaks to this client's requests, ``prefill`` how it is told to go on from a beginning
+        (``Upstream``). Raises CannotSay.
         """
         self._reader = EventReader()
         self.bad_events = 0
@@ -184,7 +187,7 @@ class Relay:
             if dialect is not None and dialect.from_chat is None:
                 dialect = None  # it speaks chat too
             try:
-                body = intake.continuation(upstream_model, self._content.text, dialect)
+                body = intake.continuation(upstream_model, self._content.text, dialect, prefill)
             except ValueError:  # a prompt of token ids or a list of prompts: nothing to append text to
                 pass
             else:

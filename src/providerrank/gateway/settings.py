@@ -27,6 +27,8 @@ class Upstream:
     key: str | None = field(default=None, repr=False)
     dialect: str | None = None
     """One of ``UPSTREAM_DIALECTS``. None: OpenAI's, unless it turns out to know only the other."""
+    prefill: str | None = None
+    """How it is told to go on from the beginning of an answer: one of ``wire.intake.PREFILLS``. None: by that alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import msgspec
 
 from providerrank.rules.ask import Preferences
@@ -19,6 +22,12 @@ _str = msgspec.json.Decoder(str)
 _int = msgspec.json.Decoder(int | None)
 _list = msgspec.json.Decoder(list[Raw])
 _encoder = msgspec.json.Encoder()
+PREFILLS: Mapping[str, Mapping[str, Raw]] = MappingProxyType(
+    {"vllm": {"continue_final_message": Raw(b"true"), "add_generation_prompt": Raw(b"false")}}
+)
+"""What servers want beside a final message of the assistant's before they go on from it, by what they are called in the
+configuration: without it vLLM begins a message of its own after that one."""
+
 INCLUDE_USAGE = Raw(b'{"include_usage":true}')
 
 
@@ -121,9 +130,12 @@ class Intake:
             return INCLUDE_USAGE
         return Raw(_encoder.encode(_fields.decode(given) | {"include_usage": Raw(b"true")}))
 
-    def continuation(self, upstream_model: str, delivered: str, dialect: Dialect | None = None) -> bytes:
+    def continuation(
+        self, upstream_model: str, delivered: str, dialect: Dialect | None = None, prefill: str | None = None
+    ) -> bytes:
         """The request that makes an endpoint go on after ``delivered``, by a final assistant message.
 
+        ``prefill``: what it wants beside, a name of ``PREFILLS``; only a chat API knows any.
         Raises ValueError where the prompt is no text (token ids, or several prompts), CannotSay as ``body`` does.
         """
         fields = dict(self.fields)
@@ -142,6 +154,8 @@ class Intake:
                 messages.pop()
             messages.append(Raw(_encoder.encode(Message("assistant", (begun or "") + delivered))))
             fields["messages"] = Raw(_encoder.encode(messages))
+            if prefill is not None and dialect is None:
+                fields.update(PREFILLS[prefill])
         for name in ("max_tokens", "max_completion_tokens"):
             if name in fields and (limit := _int.decode(fields[name])) is not None:
                 left = max(1, limit - len(delivered.encode()) // BYTES_PER_TOKEN)

@@ -234,3 +234,8 @@ def test_whom_to_probe() -> None:
     assert rules == ProbeRules(2_500_000, True, True, 70_000_000, 1, frozenset({"a/m"}))
     assert compose.build_probes(config.ProbesTable(free=False)) is None
     assert compose.build_probes(config.ProbesTable()) == ProbeRules()
+
+
+def test_who_is_told_how_to_go_on_can() -> None:
+    table = config.EndpointTable("a/m", "m", "http://x/v1", config.PriceTable(0, 0), prefill="vllm")
+    assert compose.build_endpoint(table).features == ASSUMED_FEATURES | {"prefill"}

@@ -153,7 +153,8 @@ MISTAKES = [
         "unknown key",
         MINIMAL + "contxt_window = 5\n",
         "7: endpoints[0].contxt_window is not a known key: did you mean `context_window`? "
-        "The keys here are id, model, base_url, price, upstream_model, key, context_window, features, dialect.",
+        "The keys here are id, model, base_url, price, upstream_model, key, context_window, features, dialect, "
+        "prefill.",
     ),
     (
         "key without a name",
@@ -242,6 +243,12 @@ MISTAKES = [
         '10: keys[0].priority is "urgent" where "best-effort" or "high" or "normal" belongs: write one of these.',
     ),
     (
+        "an unknown way to go on",
+        MINIMAL + 'prefill = "sglang"\n',
+        '7: endpoints[0].prefill is "sglang": write one of vllm; an endpoint that needs nothing beside the message has '
+        'the feature "prefill" instead.',
+    ),
+    (
         "probes without a pause",
         "[probes]\ninterval = 0.5\n" + MINIMAL,
         "2: probes.interval is 0.5, and an interval is from 1 second to a day: write it in seconds.",
@@ -272,7 +279,8 @@ MISTAKES = [
         "a key as other programs call it",
         MINIMAL + 'api_key = "env:CLIENT_KEY"\n',
         "7: endpoints[0].api_key is not a known key: did you mean `key`? "
-        "The keys here are id, model, base_url, price, upstream_model, key, context_window, features, dialect.",
+        "The keys here are id, model, base_url, price, upstream_model, key, context_window, features, dialect, "
+        "prefill.",
     ),
     (
         "number in quotes",

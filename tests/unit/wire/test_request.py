@@ -10,6 +10,7 @@ from providerrank.rules.cells import CHAT, JSON, LONG_CONTEXT, TOOLS, Price
 from providerrank.rules.params import PARAMS
 from providerrank.wire.errors import BadRequest
 from providerrank.wire.intake import BYTES_PER_TOKEN, CHAT_API, TEXT_API, Intake
+from providerrank.wire.messages import MESSAGES as ANTHROPIC
 from providerrank.wire.request import read_request
 
 MESSAGES = '[{"role": "user", "content": "hi"}]'
@@ -370,3 +371,18 @@ def test_a_count_no_request_can_mean_is_bounded(name: str) -> None:
     for value, shown in (("-1", "-1"), ("-1" + "0" * 400, "far below 0")):
         with pytest.raises(BadRequest, match=f"'{name}' is {shown}; it must be at least 1"):
             read(f'"{name}":{value}')
+
+
+def test_a_server_is_told_in_its_own_way_to_go_on() -> None:
+    intake = read('"stream":true')
+    plain, told = (msgspec.json.decode(intake.continuation("u", "far", prefill=how)) for how in (None, "vllm"))
+    assert told == plain | {"continue_final_message": True, "add_generation_prompt": False}
+    body = msgspec.json.decode(intake.body("u"))
+    assert body.keys().isdisjoint({"continue_final_message", "add_generation_prompt"}), "only to go on"
+    # Neither other APIs nor prompts have such fields.
+    assert (
+        msgspec.json.decode(read_text().continuation("u", " upon", prefill="vllm"))
+        .keys()
+        .isdisjoint({"continue_final_message"})
+    )
+    assert intake.continuation("u", "far", ANTHROPIC, "vllm") == intake.continuation("u", "far", ANTHROPIC)
