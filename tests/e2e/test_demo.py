@@ -12,10 +12,12 @@ from pathlib import Path
 import httpx
 
 DEMO = [str(Path(sys.executable).with_name("providerrank")), "demo", "--simulated"]
+SHORT = ["--seconds", "15", "--json", "--no-market"]
+MARKET = ["--seconds", "4", "--json", "--epochs", "2", "--epoch-seconds", "15"]
 
 
 def test_a_bounded_show_ends_well_and_adds_up() -> None:
-    done = subprocess.run([*DEMO, "--seconds", "15", "--json"], capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run([*DEMO, *SHORT], capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["client_visible_failures"] == 0, summary["failures"]
@@ -29,6 +31,20 @@ def test_a_bounded_show_ends_well_and_adds_up() -> None:
         assert mishap in told
     assert told.count("is well again") == 4
     assert "Simulated endpoints, as asked" in done.stderr
+
+
+def test_the_market_catches_the_liar_and_the_ranking_cites_what_it_verified() -> None:
+    done = subprocess.run([*DEMO, *MARKET], capture_output=True, text=True, timeout=110, check=False)
+    market = json.loads(done.stdout)["market"]
+    assert done.returncode == 0, done.stderr
+    assert market["caught_in_epoch"] is not None
+    for epoch in market["epochs"][market["caught_in_epoch"] :]:
+        assert epoch["emission"][market["liar"]] == 0
+        assert all(
+            set(codes) <= {"passed", "uncovered"} for name, codes in epoch["verdicts"].items() if name != market["liar"]
+        )
+    assert set(market["evidence"]) <= {"swift", "steady", "thrifty", "frugal"}
+    assert all("replays by" in words for words in market["evidence"].values())
 
 
 async def test_interrupted_early_it_still_adds_up_and_leaves_nothing_running() -> None:
