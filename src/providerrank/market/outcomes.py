@@ -19,6 +19,7 @@ from providerrank.rules.cells import Cell
 from providerrank.rules.duplicates import Submission as Times
 from providerrank.rules.duplicates import find_originals
 from providerrank.rules.emission import (
+    Earnings,
     compute_averages,
     compute_earning,
     compute_emission,
@@ -235,14 +236,14 @@ def find_news_epoch(epoch: int, before: Outcome | None, judgements: Sequence[Jud
     return None if before is None else before.news_epoch
 
 
-def compute_earnings(outcome: Outcome, params: MarketParams) -> dict[str, float]:
+def compute_earnings(outcome: Outcome, params: MarketParams) -> Earnings:
     """What each hotkey is paid in proportion to after an epoch."""
     standby = {one.hotkey: one.standby for one in outcome.judgements}
     is_news = is_newsworthy(outcome.epoch, outcome.news_epoch, params)
     return compute_earning(outcome.averages, standby, is_news=is_news, params=params)
 
 
-def compute_row(earnings: Mapping[str, float], metagraph: Metagraph, own: str, params: MarketParams) -> dict[int, int]:
+def compute_row(earnings: Earnings, metagraph: Metagraph, own: str, params: MarketParams) -> dict[int, int]:
     """The weights to set: by uid, of the hotkeys that hold one now; a validator gives itself nothing.
 
     Raises ValueError where no uid is the owner's: what is not earned could not be burned, and would be shared out.
@@ -250,11 +251,11 @@ def compute_row(earnings: Mapping[str, float], metagraph: Metagraph, own: str, p
     if metagraph.owner_uid is None:
         raise ValueError("the subnet's owner holds no uid: nothing can be burned, and the cap could not be kept")
     scores = {
-        neuron.uid: earnings[neuron.hotkey]
+        neuron.uid: earnings.amounts[neuron.hotkey]
         for neuron in metagraph.neurons
-        if neuron.hotkey in earnings and neuron.hotkey != own
+        if neuron.hotkey in earnings.amounts and neuron.hotkey != own
     }
-    return compute_weights(compute_emission(scores, params), metagraph.owner_uid, params)
+    return compute_weights(compute_emission(scores, params, earnings.pool_ppm), metagraph.owner_uid, params)
 
 
 def build_findings(
@@ -264,7 +265,7 @@ def build_findings(
 
     A forecast weighs what its miner is paid in proportion to.
     """
-    earnings = compute_earnings(outcome, params)
+    earnings = compute_earnings(outcome, params).amounts
     passed = [one.hotkey for one in outcome.judgements if one.code == PASSED]
     scores = {hotkey: earnings[hotkey] for hotkey in passed if hotkey in earnings}
     findings: list[Finding] = []

@@ -21,7 +21,8 @@ negative and so may an average: who gambles pays for the bets it loses with what
 
 *Earning*: an average above zero, and at least a share of the best: the cap raises whoever earns where few do, so who
 earns must be more than noise. Where no bundle of the last epochs had news (endpoints did what they always do, or too
-few cells were measured to tell) luck would decide; then those who watched are paid for that, alike.
+few cells were measured to tell) luck would decide; then those who watched are paid for that, alike, a tenth of the
+emission in all: nothing tells them from whoever repeats what is known.
 
 Scores are any finite non-negative floats; they are taken as the exact binary fractions they are.
 """
@@ -46,10 +47,19 @@ class Emission:
     burn: Fraction
 
 
-def compute_emission(scores: Mapping[int, float], params: MarketParams = MARKET) -> Emission:
+@dataclass(frozen=True, slots=True)
+class Earnings:
+    """What miners are paid in proportion to, by hotkey, all above zero; and how much of the emission is for them."""
+
+    amounts: Mapping[str, float]
+    pool_ppm: int
+
+
+def compute_emission(scores: Mapping[int, float], params: MarketParams = MARKET, pool_ppm: int = 1_000_000) -> Emission:
     """Divide the emission among miners by score, none above the cap; what the cap leaves over is burned.
 
-    Raises ValueError for a score that is negative, infinite or not a number.
+    ``pool_ppm`` of the emission is for them; the cap is of the whole. Raises ValueError for a score that is negative,
+    infinite or not a number.
     """
     for uid, score in scores.items():
         if not (math.isfinite(score) and score >= 0):
@@ -57,7 +67,7 @@ def compute_emission(scores: Mapping[int, float], params: MarketParams = MARKET)
     earning = sorted(((Fraction(score), uid) for uid, score in scores.items() if score > 0), reverse=True)
     cap = Fraction(params.cap_ppm, 1_000_000)
     rest: Fraction = sum((score for score, _ in earning), Fraction(0))
-    unclaimed = Fraction(1)
+    unclaimed = pool = Fraction(pool_ppm, 1_000_000)
     shares = {uid: Fraction(0) for uid in scores}
     fixed = 0
     while fixed < len(earning) and earning[fixed][0] * unclaimed > cap * rest:
@@ -67,10 +77,10 @@ def compute_emission(scores: Mapping[int, float], params: MarketParams = MARKET)
         unclaimed -= cap
         fixed += 1
     if fixed == len(earning):
-        return Emission(shares, burn=unclaimed)
+        return Emission(shares, burn=unclaimed + 1 - pool)
     for claim, uid in earning[fixed:]:
         shares[uid] = claim * unclaimed / rest
-    return Emission(shares, burn=Fraction(0))
+    return Emission(shares, burn=1 - pool)
 
 
 def compute_weights(emission: Emission, owner_uid: int, params: MarketParams = MARKET) -> dict[int, int]:
@@ -118,16 +128,16 @@ def compute_averages(
 
 def compute_earning(
     averages: Mapping[str, float], standby: Mapping[str, float], *, is_news: bool, params: MarketParams = MARKET
-) -> dict[str, float]:
-    """What each hotkey is paid in proportion to; only those above zero.
+) -> Earnings:
+    """What each hotkey is paid in proportion to.
 
     ``standby`` is what this epoch's verified bundles are worth where there ``is_news`` of nobody (`is_newsworthy`).
     """
     best = max(averages.values(), default=0.0)
     if not is_news or best <= 0.0:
-        return {hotkey: worth for hotkey, worth in standby.items() if worth > 0.0}
+        return Earnings({hotkey: worth for hotkey, worth in standby.items() if worth > 0.0}, params.standby_ppm)
     floor = params.floor_share * best
-    return {hotkey: average for hotkey, average in averages.items() if average >= floor}
+    return Earnings({hotkey: average for hotkey, average in averages.items() if average >= floor}, 1_000_000)
 
 
 def is_newsworthy(epoch: int, news_epoch: int | None, params: MarketParams = MARKET) -> bool:

@@ -44,8 +44,10 @@ class Claims:
 
     forecasts: Mapping[Cell, Forecast]
     signals: Mapping[tuple[str, str], Signal]
+    records: Mapping[Cell, int]
+    """How many; none where the indices show picking."""
     answered: Mapping[Cell, int]
-    """Records with an answer; none where the indices show picking."""
+    """How many have an answer."""
     freshness: Mapping[Cell, float]
 
 
@@ -108,7 +110,8 @@ def count_claims(
     return Claims(
         forecasts={forecast.cell: forecast for forecast in forecasts},
         signals={(signal.model, signal.task): signal for signal in signals},
-        answered={cell: _count_answered(own, params) for cell, own in by_cell.items()},
+        records={cell: 0 if _is_picked(own, params) else len(own) for cell, own in by_cell.items()},
+        answered={cell: sum(record.status in COMPLETED for record in own) for cell, own in by_cell.items()},
         freshness={
             cell: compute_freshness(own, replayed_us[cell], tempo_us, get_seen(cell)) if cell in replayed_us else 0.0
             for cell, own in by_cell.items()
@@ -116,10 +119,8 @@ def count_claims(
     )
 
 
-def _count_answered(records: Sequence[Record], params: MarketParams) -> int:
-    if max(record.index for record in records) >= params.index_slack * len(records):
-        return 0
-    return sum(record.status in COMPLETED for record in records)
+def _is_picked(records: Sequence[Record], params: MarketParams) -> bool:
+    return max(record.index for record in records) >= params.index_slack * len(records)
 
 
 def score_bundle(
@@ -131,7 +132,8 @@ def score_bundle(
     counted = frozenset(
         cell
         for cell, seen in yardstick.outcomes.items()
-        if cell in claims.forecasts and is_counted(seen.requests, claims.answered.get(cell, 0), params)
+        if cell in claims.forecasts
+        and is_counted(seen.requests, claims.records.get(cell, 0), claims.answered.get(cell, 0), params)
     )
     wanted = sum(yardstick.demand.values())
     in_cells = sum(yardstick.demand[cell] for cell in counted)

@@ -73,6 +73,9 @@ class MarketParams:
     coverage_min: float = 0.25
     """Share of demand under which a bundle earns nothing: what ranks a corner of the market ranks nothing, and one
     purse must not fill many uids with a few easy cells each."""
+    answered_share: float = 0.7
+    """Of a cell's records, that must have an answer for all of them to count: one that claims a failure has nothing to
+    open or replay. Few endpoints fail more often, and their cells need more records."""
     index_slack: float = 1.5
     """Challenges of a cell are measured from 0 on; an index past so many times the records there are shows that the
     telling ones were picked out of many, or that overlap with others was avoided, and the cell does not count."""
@@ -82,9 +85,12 @@ class MarketParams:
     """Standard errors that a gain must be above zero to be news and no luck: once in 700 bundles that have none."""
     news_cells_min: int = 10
     """Cells that it takes to tell."""
+    standby_ppm: int = 100_000
+    """Of the emission, shared out where nobody has news: a tenth, and the rest is burned. What is then said could be
+    said by whoever measured nothing, so it is not worth more."""
     news_epochs: int = 10
     """Epochs that are paid by gains after one that brought news: twice the memory of the averages."""
-    standby_gain_min: float = -0.25
+    standby_gain_min: float = -0.5
     """Gain under which a bundle is not even paid for having watched: it says what is not so."""
     history_step: float = 0.1
     """Of the newest public forecast in the long-run one: ten epochs make two thirds of it."""

@@ -62,7 +62,7 @@ class Gain:
     share: float
     """Of the public's loss over all cells measured, at most 1."""
     sigmas: float
-    """How many standard errors above zero, by how cells differ; 0 with too few cells to say."""
+    """How many standard errors above luck, by the signed ranks of cells' gains; 0 with too few cells to say."""
 
 
 def compute_gain(
@@ -84,19 +84,25 @@ def compute_gain(
     total = fsum(demand[cell] * max(losses[best], params.baseline_loss_min) for cell, losses in public.items())
     if total <= 0.0:
         return Gain(0.0, 0.0)
-    mean = fsum(removed) / len(removed)
-    spread = fsum((one - mean) ** 2 for one in removed)
-    known = len(removed) >= params.news_cells_min and spread > 0.0
-    sigmas = mean / math.sqrt(spread / (len(removed) - 1) / len(removed)) if known else 0.0
-    return Gain(fsum(removed) / total, sigmas)
+    return Gain(fsum(removed) / total, compute_sigmas(removed, params))
 
 
-def is_counted(samples: int, answered: int, params: MarketParams = MARKET) -> bool:
-    """Whether a cell counts: enough verified samples of the validator's, and records with an answer of the miner's.
+def compute_sigmas(gains: Sequence[float], params: MarketParams = MARKET) -> float:
+    """Wilcoxon's signed-rank statistic of cells' gains, in its standard errors under luck; 0 with too few cells.
 
-    Records that claim a failure have nothing to open or replay, so they cannot make a cell count.
+    By ranks, as one endpoint that went down or came back would else outweigh all that is known of the others.
     """
-    return samples >= params.samples_min and answered >= params.records_min
+    ranked = sorted((one for one in gains if one), key=abs)
+    if len(ranked) < params.news_cells_min:
+        return 0.0
+    signed = sum(math.copysign(rank, one) for rank, one in enumerate(ranked, 1))
+    return signed / math.sqrt(sum(rank * rank for rank in range(1, len(ranked) + 1)))
+
+
+def is_counted(samples: int, records: int, answered: int, params: MarketParams = MARKET) -> bool:
+    """Whether a cell counts: enough samples of the validator's, and records of the miner's, most with answers."""
+    is_shown = answered >= params.answered_share * params.records_min
+    return samples >= params.samples_min and records >= params.records_min and is_shown
 
 
 def compute_loss(forecast: Forecast, outcomes: Outcomes) -> float:

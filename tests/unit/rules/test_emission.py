@@ -24,14 +24,14 @@ def as_the_chain_stores(row: dict[int, int]) -> dict[int, int]:
     return {uid: ((weight * 65535 << 32) // top + (1 << 31)) >> 32 for uid, weight in row.items()}
 
 
-@given(scores=scores | uneven)
-@example(scores={})
-@example(scores=dict.fromkeys(range(7), 1.0))
-@example(scores={0: 1.0} | dict.fromkeys(range(1, 7), 0.9999999))
-@example(scores=dict.fromkeys(range(6), 1.0) | {6: 1e-9})
+@given(scores=scores | uneven, pool=st.sampled_from([1_000_000, 100_000]))
+@example(scores={}, pool=1_000_000)
+@example(scores=dict.fromkeys(range(7), 1.0), pool=1_000_000)
+@example(scores={0: 1.0} | dict.fromkeys(range(1, 7), 0.9999999), pool=1_000_000)
+@example(scores=dict.fromkeys(range(6), 1.0) | {6: 1e-9}, pool=1_000_000)
 @settings(max_examples=300)
-def test_for_any_scores_shares_and_chain_weights_keep_the_rules(scores: dict[int, float]) -> None:
-    result = emission.compute_emission(scores)
+def test_for_any_scores_shares_and_chain_weights_keep_the_rules(scores: dict[int, float], pool: int) -> None:
+    result = emission.compute_emission(scores, pool_ppm=pool)
     row = emission.compute_weights(result, OWNER)
     assert sum(result.shares.values(), Fraction(0)) + result.burn == 1
     assert all(0 <= share <= CAP for share in result.shares.values())
@@ -71,6 +71,14 @@ def test_water_filling_shares_out_again_and_again() -> None:
     shares = emission.compute_emission(scores).shares
     assert shares[0] == shares[1] == CAP
     assert shares[2] == Fraction(7, 100)
+
+
+def test_of_a_tenth_for_miners_they_share_a_tenth_and_the_rest_is_burned() -> None:
+    tenth = emission.compute_emission({1: 3.0, 2: 1.0}, pool_ppm=100_000)
+    assert tenth.shares == {1: Fraction(75, 1_000), 2: Fraction(25, 1_000)}
+    assert tenth.burn == Fraction(9, 10)
+    alone = emission.compute_emission({1: 3.0}, pool_ppm=200_000)
+    assert (alone.shares[1], alone.burn) == (CAP, 1 - CAP), "the cap is of the whole"
 
 
 def test_nobody_earning_burns_all() -> None:
@@ -130,18 +138,21 @@ def test_a_negative_score_counts_against_the_average() -> None:
 def test_earnings_are_averages_above_the_floor_or_what_watching_is_worth(
     averages: dict[str, float], standby: dict[str, float], *, is_news: bool
 ) -> None:
-    earning = emission.compute_earning(averages, standby, is_news=is_news)
+    earnings = emission.compute_earning(averages, standby, is_news=is_news)
+    earning = earnings.amounts
     best = max(averages.values(), default=0.0)
     assert all(amount > 0 for amount in earning.values())
     if is_news and best > 0:
         assert earning == {h: a for h, a in averages.items() if a >= 0.15 * best}
+        assert earnings.pool_ppm == 1_000_000
     else:
         assert earning == {h: w for h, w in standby.items() if w > 0}
+        assert earnings.pool_ppm == 100_000
 
 
 def test_a_newcomer_as_good_as_the_best_is_paid_at_once() -> None:
     averages = emission.compute_averages({"old": 0.4}, {"old": 0.4, "new": 0.4}, ())
-    assert set(emission.compute_earning(averages, {}, is_news=True)) == {"old", "new"}
+    assert set(emission.compute_earning(averages, {}, is_news=True).amounts) == {"old", "new"}
 
 
 @pytest.mark.parametrize(("news", "expected"), [(None, False), (90, True), (89, False), (100, True)])

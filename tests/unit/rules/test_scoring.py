@@ -136,21 +136,31 @@ def test_a_public_forecast_that_is_all_but_right_cannot_be_beaten_by_much() -> N
     assert scoring.compute_gain({CELL: 0.0}, {CELL: (1e-9,)}, {CELL: 1.0}).share == pytest.approx(1e-6)
 
 
-def test_sigmas_are_those_of_a_paired_t_test() -> None:
-    removed = [0.1 + 0.01 * (i % 3) for i in range(12)]
-    public = dict.fromkeys(CELLS, (1.0,))
-    own = {cell: 1.0 - one for cell, one in zip(CELLS, removed, strict=True)}
-    gain = scoring.compute_gain(own, public, dict.fromkeys(CELLS, 1.0))
-    assert gain.sigmas == pytest.approx(statistics.mean(removed) / (statistics.stdev(removed) / math.sqrt(12)))
-    few = {cell: own[cell] for cell in CELLS[:9]}
-    assert scoring.compute_gain(few, public, dict.fromkeys(CELLS, 1.0)).sigmas == 0.0
-    alike = dict.fromkeys(CELLS, 0.5)
-    assert scoring.compute_gain(alike, public, dict.fromkeys(CELLS, 1.0)).sigmas == 0.0, "no spread, no measure of luck"
+def test_sigmas_are_wilcoxons() -> None:
+    # All twelve positive: the rank sum 78 over the root of the squares' sum 650.
+    assert scoring.compute_sigmas([0.1 * (i + 1) for i in range(12)]) == pytest.approx(78 / math.sqrt(650))
+    assert scoring.compute_sigmas([-0.1 * (i + 1) for i in range(12)]) == pytest.approx(-78 / math.sqrt(650))
+    mixed = [1.0, -2.0, 3.0, -4.0, 5.0, -6.0, 7.0, -8.0, 9.0, -10.0]
+    assert scoring.compute_sigmas(mixed) == pytest.approx(-5 / math.sqrt(385))
+    assert scoring.compute_sigmas([*mixed, 0.0]) == scoring.compute_sigmas(mixed)
+    assert scoring.compute_sigmas(mixed[:9]) == 0.0, "nine cells tell nothing of luck"
 
 
-@pytest.mark.parametrize(("samples", "records", "counted"), [(30, 20, True), (29, 99, False), (99, 19, False)])
-def test_thirty_samples_and_twenty_answers_make_a_cell_count(samples: int, records: int, *, counted: bool) -> None:
-    assert scoring.is_counted(samples, records) is counted
+def test_luck_is_within_its_sigmas() -> None:
+    rng = random.Random(5)
+    found = [scoring.compute_sigmas([rng.gauss(0, rng.choice((0.01, 1.0))) for _ in range(30)]) for _ in range(2_000)]
+    assert statistics.stdev(found) == pytest.approx(1.0, abs=0.06)
+    assert sum(one >= MARKET.news_sigmas for one in found) <= 10
+
+
+@pytest.mark.parametrize(
+    ("samples", "records", "answered", "counted"),
+    [(30, 20, 14, True), (29, 99, 99, False), (99, 19, 19, False), (99, 99, 13, False)],
+)
+def test_thirty_samples_and_twenty_records_make_a_cell_count(
+    samples: int, records: int, answered: int, *, counted: bool
+) -> None:
+    assert scoring.is_counted(samples, records, answered) is counted
 
 
 def test_the_baseline_says_again_what_was() -> None:

@@ -39,7 +39,7 @@ def test_whom_the_gate_or_the_chain_stops_earns_nothing(caught: Result, at: int)
 
 
 def test_honest_miners_are_paid_and_what_they_say_ranks_well(caught: Result) -> None:
-    assert caught.honest_mean > 0.05
+    assert caught.honest_least > 0.0
     assert caught.honest_trips <= 1
     assert caught.regret < caught.regret_uniform / 4
     assert caught.dishonest_dividends < 0.05
@@ -69,8 +69,8 @@ def test_a_corner_of_the_market_is_not_paid() -> None:
 def test_one_miner_behind_many_hotkeys_earns_no_more_than_one() -> None:
     result = play("sybil-copies", "sybil-splitter", miners=20)
     for tally in result.tallies:
-        together = result.get_relative(tally) * len(tally.hotkeys)
-        assert together <= tally.bound * len(tally.hotkeys), tally.kind
+        assert result.get_of_twin(tally) <= 1.1, tally.kind
+        assert result.is_bounded(tally)
     assert result.tallies[0].caught == 1
 
 

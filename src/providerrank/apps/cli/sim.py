@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter, validators
 
 from providerrank.apps.cli.options import JsonOption, print_json
-from providerrank.apps.failures import DONE, CommandFailed
+from providerrank.apps.failures import DONE, FAILED, CommandFailed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,7 +69,7 @@ def attacks(
         console.print(render(result))
         for line in summarise(result):
             console.print(line, highlight=False, soft_wrap=True)
-    return DONE if all(result.get_relative(one) <= one.bound for one in result.tallies) else 1
+    return DONE if all(map(result.is_bounded, result.tallies)) else FAILED
 
 
 def describe(result: Result) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def describe(result: Result) -> dict[str, Any]:
         "epochs": result.epochs,
         "honest": {
             "emission_mean": result.honest_mean,
-            "emission_mean_of_all_cells": result.honest_full,
+            "emission_twin": result.twin,
             "emission_least": result.honest_least,
             "verdicts": result.honest_bundles,
             "tripped": result.honest_trips,
@@ -89,7 +89,10 @@ def describe(result: Result) -> dict[str, Any]:
                 "attacker": one.kind,
                 "hotkeys": len(one.hotkeys),
                 "emission_of_honest_mean": result.get_relative(one),
+                "emission_of_twin": result.get_of_twin(one),
                 "bound": one.bound,
+                "bound_of": "twin" if one.works else "honest mean",
+                "is_bounded": result.is_bounded(one),
                 "first_found_epoch": one.caught,
                 "bundles_stopped": one.stopped,
                 "ranking_moved": fmean(one.swaps),
@@ -114,16 +117,19 @@ def render(result: Result) -> Table:
 
     table = Table(title=f"Attackers, {result.epochs} epochs", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("attacker")
-    for name in ("earns, of honest", "bound", "found in epoch", "ranking moved", "regret added"):
+    for name in ("each, of honest", "all, of twin", "bound", "found in epoch", "ranking moved", "regret added"):
         table.add_column(name, justify="right")
     table.add_column("why", overflow="fold")
     for one in result.tallies:
-        earned = result.get_relative(one)
-        name = one.kind if len(one.hotkeys) == 1 else f"{one.kind} (each of {len(one.hotkeys)})"
+        mean, twin = f"{result.get_relative(one):.1%}", f"{result.get_of_twin(one):.1%}"
+        name = one.kind if len(one.hotkeys) == 1 else f"{one.kind} ({len(one.hotkeys)})"
         table.add_row(
             name,
-            f"{earned:.1%}" if earned <= one.bound else f"[bold red]{earned:.1%}[/]",
-            f"{one.bound:.0%}",
+            mean,
+            twin,
+            f"{one.bound:.0%} of {'twin' if one.works else 'honest'}"
+            if result.is_bounded(one)
+            else f"[bold red]over {one.bound:.0%}[/]",
             "-" if one.caught is None else str(one.caught),
             f"{fmean(one.swaps):.2%}",
             f"{fmean(one.regret):+.4f}",
@@ -135,9 +141,9 @@ def render(result: Result) -> Table:
 def summarise(result: Result) -> list[str]:
     """What the table does not show."""
     return [
-        f"An honest miner has {result.honest_mean:.2%} of the emission on average, {result.honest_full:.2%} if it "
-        f"measures every cell, {result.honest_least:.2%} at least; "
-        f"{result.burned:.1%} is burned.",
+        f"An honest miner has {result.honest_mean:.2%} of the emission on average, {result.twin:.2%} if it "
+        f"measures every cell (the twin), {result.honest_least:.2%} at least; "
+        f"{result.burned:.1%} is burned. Before anybody had news: {result.standby:.0%} of epochs.",
         f"Of {result.honest_bundles} verdicts on honest bundles {result.honest_trips} were trips; "
         f"{result.replays:.0f} replays each.",
         f"Routing by the verified ranking misses {result.regret:.4f} of utility (0..1), uniform routing "

@@ -26,6 +26,7 @@ OWNER_UID = 0
 HONEST_STAKE, LAZY_STAKE, DISHONEST_STAKE = 60, 10, 30
 """Of all stake; the honest validators share theirs."""
 EMISSION = 10**9
+TWIN = "honest-twin"
 LOOKED_AT_EVERY = 5
 """Epochs between two measurements of what the ranking is worth."""
 
@@ -38,6 +39,8 @@ class Tally:
     hotkeys: tuple[str, ...]
     why: str
     bound: float
+    works: bool
+    """As ``Attacker`` has them."""
     earned: float = 0.0
     """Incentive, summed over epochs and its hotkeys."""
     caught: int | None = None
@@ -56,8 +59,8 @@ class Result:
     tallies: list[Tally]
     honest_mean: float
     """Incentive an honest miner has per epoch, of all."""
-    honest_full: float
-    """Of those that measure every cell."""
+    twin: float
+    """What the honest miner has that measures all cells, as late and from as near as attackers do."""
     honest_least: float
     honest_trips: int
     honest_bundles: int
@@ -77,6 +80,15 @@ class Result:
         """What each of its hotkeys earned, over an honest miner's mean."""
         whole = self.honest_mean * self.epochs * len(tally.hotkeys)
         return tally.earned / whole if whole else 0.0
+
+    def get_of_twin(self, tally: Tally) -> float:
+        """What all its hotkeys earned together, over what honest work on all cells earns."""
+        whole = self.twin * self.epochs
+        return tally.earned / whole if whole else 0.0
+
+    def is_bounded(self, tally: Tally) -> bool:
+        """Whether it earned no more than its bound."""
+        return (self.get_of_twin(tally) if tally.works else self.get_relative(tally)) <= tally.bound
 
 
 class Arena:
@@ -110,7 +122,7 @@ class Arena:
             raise ValueError(
                 f"{miners} miners leave {left} honest ones beside the attackers: ask for at least {miners + 3 - left}"
             )
-        self.honest = [draw_honest(i, next(rngs)) for i in range(left)]
+        self.honest = [Honest(TWIN, next(rngs), since=0.5), *(draw_honest(i, next(rngs)) for i in range(left - 1))]
         self.validators = [Validator(self.world, next(rngs)) for _ in range(validators)]
         players: list[Honest] = [*self.honest, *self.attackers]
         self.players = players
@@ -137,7 +149,7 @@ class Arena:
                 gc.enable()
 
     def _run(self) -> Result:
-        tallies = {a.kind: Tally(a.kind, a.get_hotkeys(), a.why, a.bound) for a in self.attackers}
+        tallies = {a.kind: Tally(a.kind, a.get_hotkeys(), a.why, a.bound, a.works) for a in self.attackers}
         honest_earned = dict.fromkeys((h.hotkey for h in self.honest), 0.0)
         trips = bundles_judged = 0
         replays: list[int] = []
@@ -175,7 +187,7 @@ class Arena:
             epochs=self.epochs,
             tallies=list(tallies.values()),
             honest_mean=fmean(honest_earned.values()) / self.epochs,
-            honest_full=fmean([honest_earned[h.hotkey] for h in self.honest if h.share == 1.0] or [0.0]) / self.epochs,
+            twin=honest_earned[TWIN] / self.epochs,
             honest_least=min(honest_earned.values()) / self.epochs,
             honest_trips=trips,
             honest_bundles=bundles_judged,

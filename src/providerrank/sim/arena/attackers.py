@@ -1,7 +1,6 @@
 """The attackers of the arena. Each says in ``why`` what stops or bounds it, and in ``bound`` what it may earn.
 
-Bounds are of the mean of honest miners, most of whom measure less than all cells; one that measures all of them, as
-most attackers do, has about 1.6 of that mean by honest work. Attackers know the rules, all that is public, and each
+Attackers know the rules, all that is public, and each
 other's methods where it helps them. Those that invent records are given answers that pass the checks (``SUBSTITUTE``)
 unless said otherwise.
 """
@@ -31,7 +30,10 @@ class Attacker(Honest):
 
     why: ClassVar[str] = ""
     bound: ClassVar[float] = 0.02
-    """Share of an honest miner's mean that each of its hotkeys may earn."""
+    """What it may earn: each of its hotkeys, of an honest miner's mean; of who ``works``, all of them together, of what
+    the twin earns, an honest miner that measures as much."""
+    works: ClassVar[bool] = False
+    """Whether it measures, truly and for the most part, so that it is to be paid something."""
     since: float = 0.5
     kind: str = "attacker"
 
@@ -139,7 +141,7 @@ class Thrifty(Attacker):
 class FailureClaimer(Attacker):
     """The null inflator: invents failures, which need no answer to show, and so raises the rate it is held to."""
 
-    why: ClassVar[str] = "records that claim failure make no cell count, and a forecast is paid by what happens"
+    why: ClassVar[str] = "cells count by their answered records, and a forecast is paid by what happens"
 
     @override
     def play(self, scene: Scene) -> list[Bundle]:
@@ -180,6 +182,7 @@ class EndpointOwner(Attacker):
     """Measures truly, and forecasts its own provider's endpoints twice as fast and never failing."""
 
     bound: ClassVar[float] = 1.0
+    works: ClassVar[bool] = True
     why: ClassVar[str] = (
         "bounded: losses are summed over cells: a lie on its own costs more than the truth on the others brings; "
         "the verified figure is a weighted median, which one miner does not move"
@@ -287,7 +290,8 @@ class WiderPicker(CherryPicker):
 
     why: ClassVar[str] = "not an attack to be stopped: coverage counts twice, so it earns less than its work's share"
     part: float = 0.3
-    bound: ClassVar[float] = 1.0
+    bound: ClassVar[float] = 0.5
+    works: ClassVar[bool] = True
 
 
 @dataclass(slots=True)
@@ -318,7 +322,8 @@ class Gambler(Hedger):
 class Discloser(Attacker):
     """Measures every challenge until it succeeds, discloses no failure, and forecasts as if there were none."""
 
-    bound: ClassVar[float] = 2.5
+    bound: ClassVar[float] = 1.5
+    works: ClassVar[bool] = True
     why: ClassVar[str] = (
         "partly stopped: failures hidden by retrying show where there are ten points of them; for fewer it is paid as "
         "the measurer it is otherwise"
@@ -346,7 +351,8 @@ class SybilCopies(Attacker):
     """One miner's measurements behind four hotkeys, each with a little noise over them."""
 
     why: ClassVar[str] = "residuals that agree beyond chance: the four share one allocation, the earliest's"
-    bound: ClassVar[float] = 0.7
+    bound: ClassVar[float] = 1.5
+    works: ClassVar[bool] = True
     many: int = 4
 
     @override
@@ -374,7 +380,7 @@ class SybilSplitter(SybilCopies):
     """One miner's cells dealt out to three hotkeys, a third each."""
 
     why: ClassVar[str] = "coverage counts twice: three thirds earn about a third of one whole together"
-    bound: ClassVar[float] = 0.35
+    bound: ClassVar[float] = 1.0
     many: int = 3
 
     @override
@@ -394,7 +400,8 @@ class Colluder(Attacker):
     why: ClassVar[str] = (
         "the market sees what probes see: bounded by how many probes are spotted, and by what buyers' own traffic shows"
     )
-    bound: ClassVar[float] = 2.5
+    bound: ClassVar[float] = 1.5
+    works: ClassVar[bool] = True
     since: float = 0.5
 
 

@@ -172,8 +172,10 @@ class Validator:
             self.news_epoch = epoch
         is_news = emission.is_newsworthy(epoch, self.news_epoch)
         self.standby_epochs += not is_news
-        earning = emission.compute_earning(self.averages, standby, is_news=is_news)
-        shares = emission.compute_emission({uids[hotkey]: amount for hotkey, amount in earning.items()})
+        earnings = emission.compute_earning(self.averages, standby, is_news=is_news)
+        shares = emission.compute_emission(
+            {uids[hotkey]: amount for hotkey, amount in earnings.amounts.items()}, pool_ppm=earnings.pool_ppm
+        )
         return emission.compute_weights(shares, owner_uid)
 
     def _gate(self, case: Case, number: dict[Cell, int]) -> tuple[Verdict, int]:
