@@ -90,7 +90,7 @@ def main() -> None:
         f"{options.cells} cells. What the attackers do, and why they fail: [attacks](../docs/reference/attacks.md).",
         "",
         "*The twin* is an honest miner that measures every cell. *Moved*: the share of pairs of endpoints that the",
-        "verified ranking orders otherwise with the attacker than without; *regret*: the utility that routing by it loses.",
+        "verified ranking orders otherwise with the attacker than without; *regret*: the utility routing by it loses.",
         "",
         *write_tables(results, seconds),
     ]
