@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from providerrank.gateway.schemas import breaks_schema
 from providerrank.gateway.tool_calls import judge_calls
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from providerrank.gateway.keys import Claim
     from providerrank.gateway.leg import Leg
     from providerrank.gateway.relay import Relay
+
+
+_SUCCESS: Final = Outcome.SUCCESS
 
 
 def account_lost(exchange: Exchange, leg: Leg, outcome: Outcome, now: int) -> None:
@@ -59,7 +62,7 @@ def account_answer(exchange: Exchange, leg: Leg, now: int, usage: Usage | None, 
     stats.output_tokens += tokens
     stats.cost_nusd += cost
     total = now - attempt.started_us
-    outcome = Outcome.SUCCESS
+    outcome = _SUCCESS
     relay = leg.relay
     if relay is None:
         target.pace.observe(total, tokens)

@@ -81,8 +81,11 @@ class ClientConnection(asyncio.Protocol):
         self.is_trusted = False
         """May call without a key (unless it is a web page)."""
         self.paused = False
-        self.since_us = gateway.now_us()
-        """Since when it has been idle, or sending a request."""
+        self.since_us: int | None = None
+        """Since when it has been idle, or sending a request; None: since the last sweep, which reads the clock for all.
+
+        (The next one notes it: limits of many seconds need no reading of the clock at each request.)
+        """
         self.stalled_us: int | None = None
         """Since when it has read nothing while we hold bytes for it."""
 
@@ -114,7 +117,7 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         reader = self._reader
         if not reader.busy and self._request is None:
-            self.since_us = self._gateway.now_us()
+            self.since_us = None
             self._in_body = False
         try:
             reader.feed(data)
@@ -135,7 +138,7 @@ class ClientConnection(asyncio.Protocol):
                 self._write(CONTINUE)
             if reader.in_body and not self._in_body:
                 self._in_body = True
-                self.since_us = self._gateway.now_us()
+                self.since_us = None
         elif reader.requests or reader.busy:
             # Reading goes on for a while: a client's going away is seen by nothing else.
             self._ahead_bytes += len(data)
@@ -285,7 +288,7 @@ class ClientConnection(asyncio.Protocol):
             self._gateway.loop.call_soon(self._serve_next)
             self._request = self._reader.requests[0]
             return
-        self.since_us = self._gateway.now_us()
+        self.since_us = None
         self._ahead_bytes = 0
         if not self._reading and self._transport is not None:
             self._reading = True
@@ -298,7 +301,7 @@ class ClientConnection(asyncio.Protocol):
         nothing before they have sent everything, and would never learn why they were refused.
         """
         self._gateway.outbox.flush()
-        self.since_us = self._gateway.now_us()
+        self.since_us = None
         if not transport.is_closing():
             transport.set_protocol(Discard(self))
             transport.write_eof()
@@ -326,7 +329,7 @@ class ClientConnection(asyncio.Protocol):
 
     def send_answer(self, exchange: Exchange, status: int, body: bytes, retry_after_us: int | None = None) -> None:
         """An endpoint's whole answer, or the one error that stands for all of them."""
-        self._gateway.stats.count_request(exchange.api, status)
+        self._gateway.stats.count_request(exchange.intake.api, status)
         claim = exchange.claim
         if claim is not None:
             claim.status = status
@@ -382,7 +385,9 @@ class ClientConnection(asyncio.Protocol):
 
     def send_stream(self, data: bytes) -> None:
         """More events."""
-        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if self._transport is not None:
+            line = b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+            self._gateway.outbox.write(self._transport, line)
 
     def end_stream(self, exchange: Exchange, data: bytes) -> None:
         """The last events; none where the endpoint's own, passed on, have ended it."""

@@ -127,9 +127,7 @@ class Door:
             intake.output_tokens,
             intake.preferences,
         )
-        exchange = self._admit(client, headers, intake, ask, key, request_id, extra)
-        if exchange is not None:
-            self._gateway.begin(exchange, client, priority)
+        self._admit(client, headers, intake, ask, key, request_id, extra, priority)
 
     def _admit(
         self,
@@ -140,8 +138,9 @@ class Door:
         key: Key | None,
         request_id: bytes,
         extra: bytes,
-    ) -> Exchange | None:
-        """The exchange of a request that can be served and paid for; None: it was refused."""
+        priority: Priority,
+    ) -> None:
+        """Begin an exchange for a request that can be served and paid for, or refuse it."""
         gateway = self._gateway
         now, claim = gateway.now_us(), None
         try:
@@ -152,7 +151,7 @@ class Door:
                 claim = key.admit(plan, intake)
         except (RoutingError, KeyRefused) as error:
             self._refuse_ask(client, request_id, intake, ask, error, key)
-            return None
+            return
         exchange = Exchange(gateway, client, intake, plan, request_id, ask.session, extra)
         if claim is not None:
             exchange.claim = claim
@@ -162,7 +161,7 @@ class Door:
             exchange.native_lines = intake.dialect.write_headers(headers)
             if intake.dialect.id_header is not None:
                 exchange.more_lines = b"%b: %b\r\n" % (intake.dialect.id_header, request_id)
-        return exchange
+        gateway.begin(exchange, client, priority, now)
 
     def _is_behind(self, client: ClientConnection, request_id: bytes, api: str, priority: Priority) -> bool:
         """Whether a request was refused because what room is left is for those of a higher priority."""

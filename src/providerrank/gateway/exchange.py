@@ -8,7 +8,7 @@ the client has received (``Relay``, for streams), and the accounts of each attem
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from providerrank.gateway.accounts import account_answer, account_lost, charge
 from providerrank.gateway.homes import explain_home
@@ -43,7 +43,7 @@ from providerrank.rules.finished import CLIENT_LEFT, NO_USAGE, Finished, Trace, 
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS
-from providerrank.wire.answer import Usage, read_id
+from providerrank.wire.answer import read_id
 from providerrank.wire.dialect import CannotSay
 from providerrank.wire.errors import Malformed
 from providerrank.wire.intake import BYTES_PER_TOKEN, CHAT_API, Intake
@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from providerrank.rules.router import Plan
 
 log = logging.getLogger(__name__)
+
+_CONTENT: Final = Seen.CONTENT
+_DONE: Final = Seen.DONE
 
 NO_SUCH_API = frozenset({404, 405, 501})
 """What an endpoint without a chat API may say to a chat request."""
@@ -287,7 +290,7 @@ class Exchange:
 
     def judge(self, leg: Leg, now: int) -> None:
         """A whole body with status 200, to a request that was not streamed."""
-        body = leg.body[0] if len(leg.body) == 1 else b"".join(leg.body)
+        body = b"".join(leg.body)
         try:
             reply, body = read_whole(self.intake, leg.dialect, body)
         except Malformed as error:
@@ -310,7 +313,8 @@ class Exchange:
         if attempt.first_content_us is None:
             attempt.first_content_us = now
         self._machine.end(now, attempt)
-        self._account_success(leg, now, reply.usage, len(reply.text.encode()) // BYTES_PER_TOKEN)
+        self._let_go(leg)
+        account_answer(self, leg, now, reply.usage, len(reply.text.encode()) // BYTES_PER_TOKEN)
         self.endpoint_header = leg.target.header
         if leg.dialect is not None and leg.dialect is self.intake.dialect and self.intake.origin is not None:
             self.gateway.homes.keep(read_id(body), attempt.endpoint.id)
@@ -363,13 +367,13 @@ class Exchange:
                 self._flush(leg, relay)
             self.broke(leg, Fault.DIVERGED if broken.diverged else Fault.CUT, broken.detail, broken.note)
             return
-        if seen is Seen.CONTENT:
+        if seen is _CONTENT:
             # Whether the stream moves is a matter for the next tick: no clock is read for each event.
             leg.progressed = True
             self._flush(leg, relay)
             if relay.finished and leg.finished_us is None and self.intake.choices:
                 leg.finished_us = self.gateway.now_us()
-        elif seen is Seen.DONE:
+        elif seen is _DONE:
             self._flush(leg, relay)
             # The stream is over as far as the API goes; what follows is the end of the HTTP message.
             call, leg.call = leg.call, None
@@ -426,7 +430,8 @@ class Exchange:
         if leg.dialect is not None and self.intake.origin is not None:
             self.gateway.homes.keep(relay.native_id, leg.attempt.endpoint.id)
         counted = max(relay.written_bytes // BYTES_PER_TOKEN, 0)
-        self._account_success(leg, now, relay.usage, counted)
+        self._let_go(leg)
+        account_answer(self, leg, now, relay.usage, counted)
         self._client.end_stream(self, relay.write_end())
         self.gateway.close_exchange(self)
 
@@ -580,10 +585,6 @@ class Exchange:
     def _account(self, leg: Leg, outcome: Outcome, now: int) -> None:
         self._let_go(leg)
         account_lost(self, leg, outcome, now)
-
-    def _account_success(self, leg: Leg, now: int, usage: Usage | None, counted: int) -> None:
-        self._let_go(leg)
-        account_answer(self, leg, now, usage, counted)
 
     # ---- what the machine asks of an attempt that says nothing (Watch) -------------------------------------------
 

@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from providerrank.gateway.client import ClientConnection
 from providerrank.gateway.door import Door
@@ -55,6 +56,8 @@ SWEEP_S = 1.0
 """How often idle connections are looked at."""
 
 log = logging.getLogger(__name__)
+
+_REFUSED_US: Final = Outcome.REFUSED_US
 
 
 class Gateway:
@@ -242,7 +245,7 @@ class Gateway:
             self._ticker = self.loop.call_later(TICK_S, self._tick)
         probe.begin(self.now_us())
 
-    def begin(self, exchange: Exchange, client: ClientConnection, priority: Priority) -> None:
+    def begin(self, exchange: Exchange, client: ClientConnection, priority: Priority, now_us: int) -> None:
         """Serve a request that was let in."""
         self._exchanges.add(exchange)
         if self._ticker is None:
@@ -250,9 +253,9 @@ class Gateway:
         self.hedges.requests += 1
         client.attach(exchange)
         if priority is NORMAL:
-            exchange.begin(self.now_us())
+            exchange.begin(now_us)
         else:
-            exchange.take_turn(self.now_us(), priority)
+            exchange.take_turn(now_us, priority)
 
     def tell(self, finished: Finished, *, is_kept: bool = True) -> None:
         """Have the watchers told of a request that is over; ``is_kept``: to be explained, too."""
@@ -276,7 +279,7 @@ class Gateway:
         self.router.release(endpoint_id)
         self.targets[endpoint_id].stats.count_end(attempt, observation.outcome, observation.at_us)
         self.router.observe(observation, session)
-        if observation.outcome is Outcome.REFUSED_US:
+        if observation.outcome is _REFUSED_US:
             self.tell_operator(attempt, observation.at_us)
         if self._on_attempt is not None:
             self._on_attempt(attempt, observation)
@@ -321,9 +324,10 @@ class Gateway:
         self.stats.count_end(finished)
         for watcher in self._watchers:
             watcher(finished)
-        attempts = exchange.attempts
-        if len(attempts) > 1 and (attempts[0].fault is not None or sum(not one.hedge for one in attempts) > 1):
-            self.stats.fallbacks += 1
+        if len(finished.log) > 1:
+            attempts = exchange.attempts
+            if attempts[0].fault is not None or sum(not one.hedge for one in attempts) > 1:
+                self.stats.fallbacks += 1
 
     # ---- connections ---------------------------------------------------------------------------------------------
 
@@ -362,7 +366,10 @@ class Gateway:
         now = self.now_us()
         limits = self.limits
         for connection in list(self._connections):
-            age = now - connection.since_us
+            since = connection.since_us
+            if since is None:
+                connection.since_us = since = now
+            age = now - since
             if connection.is_lingering:
                 if age > CLIENT_LINGER_US:
                     connection.abort()

@@ -162,17 +162,17 @@ def _redact_end(text: bytes, secrets: tuple[bytes, ...]) -> bytes:
 class Call:
     """One request to one endpoint and its answer."""
 
-    __slots__ = ("_connection", "_data", "_fresh", "_paused", "_pool", "_sink", "_task", "target")
+    # How it is at rest. Most calls never change most of these, so one begins with none of its own.
+    _connection: UpstreamConnection | None = None
+    _task: asyncio.Task[None] | None = None
+    _fresh = False
+    _paused = False
 
     def __init__(self, pool: Pool, target: Target, data: bytes, sink: Sink) -> None:
         self.target = target
         self._pool = pool
         self._data = data
         self._sink: Sink | None = sink
-        self._connection: UpstreamConnection | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._fresh = False
-        self._paused = False
 
     def start(self) -> bool:
         """Send on a kept connection (True), or on a new one (False; the sink is told when)."""
