@@ -133,7 +133,8 @@ class ClientConnection(asyncio.Protocol):
         if self._request is None:
             if reader.requests:
                 self._serve(reader.requests.popleft())
-            elif reader.wants_continue:
+                return
+            if reader.wants_continue:
                 reader.wants_continue = False
                 self._write(CONTINUE)
             if reader.in_body and not self._in_body:

@@ -506,7 +506,6 @@ class Exchange:
             assert isinstance(action, (RelayAction, Finish, Wait, Drop))
 
     def _call_endpoint(self, leg: Leg) -> None:
-        leg.timer = None
         gateway = self.gateway
         attempt, target = leg.attempt, leg.target
         upstream_model = target.upstream.upstream_model

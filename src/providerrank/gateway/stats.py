@@ -7,6 +7,7 @@ increment in place; the mappings that a scrape wants are made when it comes.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 
 from providerrank.rules.attempts import Attempt
 from providerrank.rules.finished import Finished
@@ -145,7 +146,7 @@ class Stats:
         """Attempts that failed and were followed by another, by fault."""
         self.reloads: dict[str, int] = {}
         """Of the configuration, by result: ``ok`` or ``refused``."""
-        self._requests: dict[tuple[str, int], int] = {}
+        self._requests: defaultdict[tuple[str, int], int] = defaultdict(int)
 
     def add(self, endpoint_id: str) -> EndpointStats:
         """An endpoint to count for; one that was there before keeps its counts."""
@@ -180,8 +181,7 @@ class Stats:
 
     def count_request(self, api: str, status: int) -> None:
         """One request was answered with ``status``."""
-        key = (api, status // 100)
-        self._requests[key] = self._requests.get(key, 0) + 1
+        self._requests[api, status // 100] += 1
 
     @property
     def requests(self) -> dict[tuple[str, str], int]:

@@ -179,9 +179,7 @@ class Call:
         idle = self.target.idle
         while idle:
             # The most recently used one: the others may age and close.
-            connection = idle.pop()
-            if connection.is_open:
-                self._send(connection)
+            if self._send(idle.pop()):
                 return True
         self._connect()
         return False
@@ -231,17 +229,21 @@ class Call:
             self._task = None
             if self._sink is None:
                 connection.abort()
-            else:
-                self._send(connection)
+            elif self._send(connection):
                 self._sink.on_connected()
+            else:
+                self._lost(Fault.RESET, "connection closed before an answer")
 
-    def _send(self, connection: UpstreamConnection) -> None:
-        self._connection = connection
+    def _send(self, connection: UpstreamConnection) -> bool:
+        """Send on this connection; False: it is closing."""
         sink = self._sink
         assert sink is not None
-        connection.send(self, sink, self._data)
+        if not connection.send(self, sink, self._data):
+            return False
+        self._connection = connection
         if self._paused:
             connection.pause()
+        return True
 
     # the connection calls these
 
@@ -297,11 +299,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since_s = 0.0
 
     @property
-    def is_open(self) -> bool:
-        """Whether it can take a request."""
-        return self._transport is not None and not self._transport.is_closing()
-
-    @property
     def is_busy(self) -> bool:
         """Whether an answer is still under way."""
         return self._call is not None
@@ -311,15 +308,18 @@ class UpstreamConnection(asyncio.Protocol):
         self._reader.on_head = _no_head
         self._reader.on_data = _no_data
 
-    def send(self, call: Call, sink: Sink, data: bytes) -> None:
-        """Send one request; the answer goes to the call and its sink."""
-        assert self._transport is not None
+    def send(self, call: Call, sink: Sink, data: bytes) -> bool:
+        """Send one request; the answer goes to the call and its sink. False: it can not, since it is closing."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
         self._call = call
         reader = self._reader
         reader.reset()
         reader.on_head = sink.on_head
         reader.on_data = sink.on_data
-        self._pool.outbox.write(self._transport, data)
+        self._pool.outbox.write(transport, data)
+        return True
 
     def abort(self) -> None:
         """Close at once; nobody hears of it."""
@@ -438,7 +438,8 @@ class Pool:
 
     def give(self, connection: UpstreamConnection) -> None:
         """A connection whose answer is complete."""
-        self._lingering.pop(connection, None)
+        if self._lingering:
+            self._lingering.pop(connection, None)
         idle = connection.target.idle
         if self._closed or len(idle) >= self.limits.max_idle_per_upstream:
             connection.abort()

@@ -239,9 +239,11 @@ class Attempt(msgspec.Struct, gc=False):
 # ---- actions: what the driver is to do ---------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Try:
-    """Send the request to this endpoint, after ``pause_us``. A live attempt is dropped first."""
+class Try(msgspec.Struct, gc=False):
+    """Send the request to this endpoint, after ``pause_us``. A live attempt is dropped first.
+
+    A Struct for the reason that `observation` gives.
+    """
 
     attempt: Attempt
     pause_us: int = 0
@@ -360,6 +362,7 @@ class Attempts:
     """When the request came."""
     sealed = False
     """Set by the driver once something was delivered that nothing can continue: tool-call deltas, several choices."""
+    _deadline_us = 0
     due_us = 0
     """When ``clock`` wants to be called next. The driver may call late or early, never needs to call often."""
 
@@ -370,7 +373,6 @@ class Attempts:
         self._jitter = jitter
         self._log: list[Attempt] = []
         self._later: list[Endpoint] = []
-        self._deadline_us = 0
 
     @property
     def log(self) -> list[Attempt]:
@@ -662,12 +664,11 @@ class Attempts:
     def _try(self, now_us: int, endpoint: Endpoint, pause_us: int = 0) -> Try:
         start = now_us + pause_us
         candidates = self._candidates
-        attempt = Attempt(endpoint, candidates.model, start, self.committed)
-        attempt.why = candidates.why
+        self.due_us = due_us = min(self._deadline_us, start + FIRST_LOOK_US)
+        attempt = Attempt(endpoint, candidates.model, start, self.committed, why=candidates.why, due_us=due_us)
         self.attempt = attempt
         self._log.append(attempt)
         self.state = _TRYING
-        self.due_us = attempt.due_us = min(self._deadline_us, start + FIRST_LOOK_US)
         return Try(attempt, pause_us)
 
     def _give(self, attempt: Attempt) -> Answer:

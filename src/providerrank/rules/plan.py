@@ -428,9 +428,11 @@ class Plan:
         return chosen or self._pick_ranked(stage, now_us)
 
     def _pick_ranked(self, stage: Stage, now_us: int) -> Standing | None:
-        board, overlay, tried, pool = stage.board, self._overlay, self._tried, stage.pool
+        board, overlay = stage.board, self._overlay
+        tried, pool = self._tried, stage.pool
         members, width = board.members, self._params.class_width
-        if pool is None and not tried and not overlay:
+        plain = pool is None and not tried and not overlay
+        if plain:
             # The usual case: nobody can be better than the head, unless something is the matter with it.
             head = members[0]
             state = head.state
@@ -438,7 +440,7 @@ class Plan:
                 least = head.composite - width
                 if len(members) < 2 or members[1].composite < least:
                     return head
-                return self._balance(stage, head, least, now_us)
+                return self._balance(stage, head, least, now_us, plain)
         best: Standing | None = None
         best_score = NEVER
         own_best: Standing | None = None
@@ -475,14 +477,16 @@ class Plan:
             return own_best
         if len(members) < 2 or (best is members[0] and members[1].composite < best_score - width):
             return best
-        return self._balance(stage, best, best_score - width, now_us)
+        return self._balance(stage, best, best_score - width, now_us, plain)
 
-    def _balance(self, stage: Stage, best: Standing, least: float, now_us: int) -> Standing:
-        """Of two at random in the best class the less loaded; the better where loads are equal."""
+    def _balance(self, stage: Stage, best: Standing, least: float, now_us: int, plain: bool) -> Standing:
+        """Of two at random in the best class the less loaded; the better where loads are equal.
+
+        ``plain``: nobody on the board is filtered out, tried already, or known better to a session.
+        """
         self.why = _CLASS
         board, draw = stage.board, self._rng.random
         members, count = board.members, board.count_within(least)
-        plain = stage.pool is None and not self._tried and not self._overlay
         if plain and count > 1:
             # Two different ones, where both are as they seem: the usual case, without a second draw.
             at, other = int(draw() * count), int(draw() * (count - 1))

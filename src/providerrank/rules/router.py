@@ -240,8 +240,10 @@ class Router:
             self._revisit(now_us)
         single = False
         refused: list[EmptyPool] | None = None
-        stage = self._plain.get((ask.model, ask.task, ask.tier)) if ask.price_cap is None else None
-        if stage is None or not _is_plain(ask, stage.board):
+        stage = None
+        if ask.preferences is None and ask.price_cap is None and not ask.fallback_models:
+            stage = self._plain.get((ask.model, ask.task, ask.tier))
+        if stage is None or not _is_for_all(ask, stage.board):
             refused = []
             stages, single = self._make_stages(ask, now_us, refused)
             stage = stages[0]
@@ -249,10 +251,9 @@ class Router:
         else:
             stages = [stage]
             board = stage.board
-            if board.queue or board.revision != board.prior.revision or board.prior.has_moved:
-                board.refresh(now_us)
         overlay = None if ask.session is None else self._sessions.get(ask.session)
         if now_us >= board.sights[0].until_us:
+            board.refresh(now_us)
             self._looks.look(board, now_us)
         home = self._homes.find(prefix, now_us) if prefix else None
         # (Trying another endpoint out would cost the cache.)
@@ -308,8 +309,7 @@ class Router:
             or rules.pin_only
             or board.min_reputation is not None
             or board.verified_first
-            or not ask.features <= board.common_features
-            or (board.smallest_context is not None and get_needed_context(ask) > board.smallest_context)
+            or not _is_for_all(ask, board)
         ):
             pool = Pool(ask, rules, board.min_reputation, self._params.unproven_requests)
             if not any(pool.admits(s) for s in board.members):
@@ -367,7 +367,6 @@ class Router:
             return
         params, now_us = self._params, obs.at_us
         cell = state.cells.get(obs.task) or self._get_cell(state, obs.task)
-        failure_rate = 1.0 - cell.success
         # The belief first: what an outage explains is not held against the healthy rate.
         if outcome is _SUCCESS and state.belief <= params.belief_floor and state.limit == params.concurrency_limit:
             # The usual case: nothing to learn but that all is still well.
@@ -376,7 +375,7 @@ class Router:
         else:
             out_until_us = compute_out_until_us(state.belief, state.belief_us, params)
             was_out = state.belief > params.belief_out
-            blame = self._update_belief(state, outcome, failure_rate, now_us)
+            blame = self._update_belief(state, outcome, 1.0 - cell.success, now_us)
             has_turned = was_out != (state.belief > params.belief_out)
         # History.
         window = cell.window or self._begin_window(state, cell)
@@ -397,7 +396,7 @@ class Router:
             self._learn_crowd(state, cell, shared, now_us)
         if session is not None:
             own = self._sessions.touch(session, cell, now_us)
-            own.belief = compute_updated_belief(own.get_belief(now_us, params), outcome, failure_rate, params)
+            own.belief = compute_updated_belief(own.get_belief(now_us, params), outcome, 1.0 - cell.success, params)
             own.observe(obs, log_ttft, blame, params)
         if (
             outcome is _SUCCESS
@@ -820,13 +819,10 @@ def _refuse(board: Board, pool: Pool, now_us: int) -> EmptyPool:
     return error
 
 
-def _is_plain(ask: Ask, board: Board) -> bool:
-    """Whether the request itself excludes nobody on the board and prefers nobody."""
-    return (
-        ask.preferences is None
-        and not ask.fallback_models
-        and ask.features <= board.common_features
-        and (board.smallest_context is None or get_needed_context(ask) <= board.smallest_context)
+def _is_for_all(ask: Ask, board: Board) -> bool:
+    """Whether everybody on the board has what the request needs."""
+    return ask.features <= board.common_features and (
+        board.smallest_context is None or get_needed_context(ask) <= board.smallest_context
     )
 
 

@@ -30,7 +30,7 @@ UPSTREAM_PATHS = {
 
 def read_any(api: str, body: bytes) -> Intake:
     """Take a request to one of ``PATHS``' APIs apart. Raises BadRequest."""
-    if api == EMBEDDINGS_API:
-        return read_embeddings_request(body)
     dialect = DIALECTS.get(api)
-    return read_request(api, body) if dialect is None else read_translated(dialect, body)
+    if dialect is not None:
+        return read_translated(dialect, body)
+    return read_embeddings_request(body) if api == EMBEDDINGS_API else read_request(api, body)

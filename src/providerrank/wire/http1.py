@@ -63,12 +63,12 @@ class RequestReader:
     waits for our word before it sends its body. A repeated header keeps its first value, but for the two
     that decide a message's length, which llhttp itself rejects when repeated.
 
-    What the parser calls for each header and each part of the target are methods of a dictionary and a list:
-    a call from C into C costs a tenth of one into Python, and these are most of the calls.
+    What the parser calls for each header and each part of the target and the body are methods of a dictionary and of
+    lists: a call from C into C costs a tenth of one into Python, and these are most of the calls.
     """
 
     __slots__ = (
-        "_chunks",
+        "_body",
         "_head_bytes",
         "_headers",
         "_in_head",
@@ -76,11 +76,13 @@ class RequestReader:
         "_lines",
         "_max_head",
         "_parser",
+        "_parts",
         "_size",
         "_target",
         "_version",
         "busy",
         "max_body",
+        "on_body",
         "on_header",
         "on_url",
         "requests",
@@ -93,12 +95,17 @@ class RequestReader:
         """Bytes; may be changed between requests."""
         self._lines: dict[bytes, bytes] = {}
         self._target: list[bytes] = []
+        self._parts: list[bytes] = []
+        """Of the body, as the latest read brought them."""
+        self._body: list[bytes] = []
+        """What earlier reads brought of it, and"""
+        self._size = 0
+        """its bytes."""
         self.on_header = self._lines.setdefault
         self.on_url = self._target.append
+        self.on_body = self._parts.append
         self._parser = httptools.HttpRequestParser(self)
         self._headers: dict[bytes, bytes] = {}
-        self._chunks: list[bytes] = []
-        self._size = 0
         self._head_bytes = 0
         self._in_head = True
         self._keep_alive = True
@@ -133,6 +140,8 @@ class RequestReader:
             raise BadHttp("the request is not valid HTTP/1.1") from None
         if self._target:
             self.busy = True
+        if self._parts:
+            self._keep_parts()
         if self._head_bytes > self._max_head:
             # Of a head, or of trailers and chunk extensions, which nobody here reads.
             raise TooLarge(431, f"the request's head exceeds {self._max_head} bytes")
@@ -171,34 +180,42 @@ class RequestReader:
         if size > self._max_head:
             raise TooLarge(431, f"the request's head exceeds {self._max_head} bytes")
 
-    def on_body(self, body: bytes) -> None:
-        """Part of the body."""
-        self._head_bytes = 0
-        self._size += len(body)
-        if self._size > self.max_body:
-            raise TooLarge(413, f"the request body exceeds {self.max_body} bytes")
-        self._chunks.append(body)
-
     def on_message_complete(self) -> None:
         """The request is whole."""
-        chunks, parser = self._chunks, self._parser
+        parser = self._parser
+        body = b"".join(self._parts)  # (of one, that is itself)
+        if self._body:
+            body = b"".join((*self._body, body))
+            self._body.clear()
+        if len(body) > self.max_body:
+            raise TooLarge(413, f"the request body exceeds {self.max_body} bytes")
         self.requests.append(
             Request(
                 parser.get_method(),
                 b"".join(self._target),
                 self._version,
                 self._headers,
-                b"".join(chunks),  # (of one, that is itself)
+                body,
                 self._keep_alive,
             )
         )
-        chunks.clear()
+        self._parts.clear()
         self._target.clear()
         self._lines.clear()  # of trailers, which are no headers: they come after what they could change was decided
-        self._size = 0
+        self._head_bytes = self._size = 0
         self._in_head = True
         self.busy = False
         self.wants_continue = False
+
+    def _keep_parts(self) -> None:
+        """The body goes on after this read."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        self._body.append(data)
+        self._head_bytes = 0
+        self._size += len(data)
+        if self._size > self.max_body:
+            raise TooLarge(413, f"the request body exceeds {self.max_body} bytes")
 
 
 class ResponseReader:

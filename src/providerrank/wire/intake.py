@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 import msgspec
@@ -102,12 +103,11 @@ class Intake:
         Raises CannotSay where the dialect has no words for it.
         """
         if dialect is not None and dialect is self.dialect:
-            return _encoder.encode(self.native | {"model": Raw(_encoder.encode(upstream_model))})
-        fields = dict(self.fields)
-        fields["model"] = Raw(_encoder.encode(upstream_model))
+            return _encoder.encode(self.native | {"model": _quote(upstream_model)})
+        fields = self.fields | {"model": _quote(upstream_model)}
         if self.stream and (not self.wants_usage or self.dialect is not None):
             fields["stream_options"] = self._ask_for_usage()
-        return self._write(fields, dialect)
+        return _encoder.encode(fields) if dialect is None else self._write(fields, dialect)
 
     def _write(self, fields: Fields, dialect: Dialect | None) -> bytes:
         if dialect is None:
@@ -138,8 +138,7 @@ class Intake:
         ``prefill``: what it wants beside, a name of ``PREFILLS``; only a chat API knows any.
         Raises ValueError where the prompt is no text (token ids, or several prompts), CannotSay as ``body`` does.
         """
-        fields = dict(self.fields)
-        fields["model"] = Raw(_encoder.encode(upstream_model))
+        fields = self.fields | {"model": _quote(upstream_model)}
         fields["stream_options"] = self._ask_for_usage()
         if self.api == TEXT_API:
             if not starts_with(fields["prompt"], b'"'):
@@ -161,6 +160,12 @@ class Intake:
                 left = max(1, limit - len(delivered.encode()) // BYTES_PER_TOKEN)
                 fields[name] = Raw(_encoder.encode(left))
         return self._write(fields, dialect)
+
+
+@lru_cache(maxsize=4096)
+def _quote(model: str) -> Raw:
+    """A model's name in JSON. Endpoints have few, and each is written again and again."""
+    return Raw(_encoder.encode(model))
 
 
 def _read_prefill(message: Raw) -> str | None:

@@ -75,24 +75,25 @@ def _require_model(fields: dict[str, Raw]) -> None:
 
 
 def _read(api: str, fields: dict[str, Raw]) -> Intake:
-    _require_model(fields)
+    if "model" not in fields:
+        _require_model(fields)
     model = typed(fields, "model", _str, "a string")
     prompt_field = PROMPT_FIELDS[api]
-    prompt = fields.get(prompt_field)
-    if prompt is None:
+    if prompt_field not in fields:
         raise BadRequest(f"'{prompt_field}' is missing", param=prompt_field, code="missing_required_parameter")
-    size = memoryview(prompt).nbytes
-    if api == CHAT_API and (size < 3 or not starts_with(prompt, b"[")):
+    prompt = bytes(fields[prompt_field])
+    size = len(prompt)
+    if api == CHAT_API and (size < 3 or prompt[:1] != b"["):
         raise BadRequest("'messages' is not a list with at least one message", param="messages", code="invalid_type")
     intake = Intake(api, fields, model, size // BYTES_PER_TOKEN)
     if "stream" in fields:
         intake.stream = typed(fields, "stream", _bool, "true or false") is True
     if not _LIMITS.isdisjoint(fields):
         _read_limit(intake, fields)
-    if not _OPTIONS.isdisjoint(fields) or b'"image_url"' in bytes(prompt) or api == TEXT_API:
+    if not _OPTIONS.isdisjoint(fields) or b'"image_url"' in prompt or api == TEXT_API:
         _read_options(intake, fields, prompt)
     if size >= PARAMS.cache_bytes:
-        intake.prefix = hash(bytes(memoryview(prompt)[: PARAMS.cache_bytes]))
+        intake.prefix = hash(prompt[: PARAMS.cache_bytes])
     if size > PARAMS.long_context_tokens * BYTES_PER_TOKEN and intake.task is CHAT and intake.input_tokens:
         intake.task = LONG_CONTEXT
     return intake
@@ -120,7 +121,7 @@ def _read_limit(intake: Intake, fields: dict[str, Raw]) -> None:
                 return
 
 
-def _read_options(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
+def _read_options(intake: Intake, fields: dict[str, Raw], prompt: bytes) -> None:
     """The optional fields that decide where a request may go and what its answer is like."""
     _read_routing(intake, fields)
     features: set[str] = set()
@@ -136,7 +137,7 @@ def _read_options(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
         features.add("logprobs")
         intake.seals = True
     _read_choices(intake, fields, prompt)
-    if b'"image_url"' in bytes(prompt):
+    if b'"image_url"' in prompt:
         features.add("vision")
         # An inline image is counted by its pixels, not by its base64: no estimate is better than a wild one.
         intake.input_tokens = 0
@@ -171,15 +172,15 @@ def _read_format(intake: Intake, fields: dict[str, Raw], features: set[str]) -> 
             intake.schema = bytes(wanted.json_schema["schema"])
 
 
-def _read_choices(intake: Intake, fields: dict[str, Raw], prompt: Raw) -> None:
+def _read_choices(intake: Intake, fields: dict[str, Raw], prompt: bytes) -> None:
     """How many answers were asked for: ``n`` of each prompt."""
     if "n" in fields:
         count = typed(fields, "n", _int, "a whole number") or 1
         if count < 0:
             raise _too_low("n", count)
         intake.choices = min(count, MAX_TOKENS)
-    if intake.api == TEXT_API and starts_with(prompt, b"["):
-        begin = bytes(memoryview(prompt)[1:64]).lstrip()[:1]
+    if intake.api == TEXT_API and prompt[:1] == b"[":
+        begin = prompt[1:64].lstrip()[:1]
         if begin != b'"':
             refuse_many_numbers(prompt, "prompt")
         prompts = _list.decode(prompt)
