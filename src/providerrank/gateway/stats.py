@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 
-from providerrank.rules.attempts import Attempt
+from providerrank.rules.attempts import Attempt, Fault
 from providerrank.rules.finished import Finished
 from providerrank.rules.observation import Outcome
 
@@ -22,6 +22,7 @@ DURATION_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0,
 _DURATIONS_US = tuple(int(b * 1_000_000) for b in DURATION_BOUNDS_S)
 _BOUNDS_US = tuple(int(b * 1_000_000) for b in TTFT_BOUNDS_S)
 _OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
+_FAULTS = {fault: fault.name.lower() for fault in Fault}
 _STATUS_CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
@@ -62,7 +63,7 @@ class EndpointStats:
         self.in_flight -= 1
         self.outcomes[outcome] += 1
         if attempt.fault is not None:
-            self.last_failure = (now_us, attempt.fault.name.lower())
+            self.last_failure = (now_us, _FAULTS[attempt.fault])
         if attempt.first_content_us is not None:
             ttft = attempt.first_content_us - attempt.started_us
             self.ttft_buckets[bisect_left(_BOUNDS_US, ttft)] += 1
@@ -176,7 +177,7 @@ class Stats:
         of_model.count_end(finished.total_us, finished.ttft_us)
         for attempt in log[:-1]:
             if attempt.fault is not None:
-                reason = attempt.fault.name.lower()
+                reason = _FAULTS[attempt.fault]
                 self.fallback_reasons[reason] = self.fallback_reasons.get(reason, 0) + 1
 
     def count_request(self, api: str, status: int) -> None:
