@@ -43,7 +43,7 @@ from providerrank.rules.finished import CLIENT_LEFT, NO_USAGE, Finished, Trace, 
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS
-from providerrank.wire.answer import read_id
+from providerrank.wire.answer import Usage, read_id
 from providerrank.wire.dialect import CannotSay
 from providerrank.wire.errors import Malformed
 from providerrank.wire.intake import BYTES_PER_TOKEN, CHAT_API, Intake
@@ -313,8 +313,7 @@ class Exchange:
         if attempt.first_content_us is None:
             attempt.first_content_us = now
         self._machine.end(now, attempt)
-        self._let_go(leg)
-        account_answer(self, leg, now, reply.usage, len(reply.text.encode()) // BYTES_PER_TOKEN)
+        self._account_success(leg, now, reply.usage, len(reply.text.encode()) // BYTES_PER_TOKEN)
         self.endpoint_header = leg.target.header
         if leg.dialect is not None and leg.dialect is self.intake.dialect and self.intake.origin is not None:
             self.gateway.homes.keep(read_id(body), attempt.endpoint.id)
@@ -430,8 +429,7 @@ class Exchange:
         if leg.dialect is not None and self.intake.origin is not None:
             self.gateway.homes.keep(relay.native_id, leg.attempt.endpoint.id)
         counted = max(relay.written_bytes // BYTES_PER_TOKEN, 0)
-        self._let_go(leg)
-        account_answer(self, leg, now, relay.usage, counted)
+        self._account_success(leg, now, relay.usage, counted)
         self._client.end_stream(self, relay.write_end())
         self.gateway.close_exchange(self)
 
@@ -584,6 +582,10 @@ class Exchange:
     def _account(self, leg: Leg, outcome: Outcome, now: int) -> None:
         self._let_go(leg)
         account_lost(self, leg, outcome, now)
+
+    def _account_success(self, leg: Leg, now: int, usage: Usage | None, counted: int) -> None:
+        self._let_go(leg)
+        account_answer(self, leg, now, usage, counted)
 
     # ---- what the machine asks of an attempt that says nothing (Watch) -------------------------------------------
 
