@@ -53,7 +53,7 @@ def count_strings(body: bytes) -> int:
     return (body.count(b'"') - body.count(b'\\"')) // 2
 
 
-def refuse_many_numbers(raw: Raw, name: str) -> None:
+def refuse_many_numbers(raw: Raw | bytes, name: str) -> None:
     """See that a list of numbers, or of lists of them, is not longer than any prompt. Raises BadRequest (413)."""
     if memoryview(raw).nbytes > LARGE_BYTES and bytes(raw).count(b",") >= MAX_NUMBERS:
         raise too_many(f"'{name}'", MAX_NUMBERS, "token ids", name)
