@@ -172,6 +172,6 @@ def _read_prefill(message: Raw) -> str | None:
     """The text of a message of the assistant; None for any other message."""
     try:
         last = _message.decode(message)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return last.content if last.role == "assistant" else None

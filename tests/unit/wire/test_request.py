@@ -386,3 +386,10 @@ def test_a_server_is_told_in_its_own_way_to_go_on() -> None:
         .isdisjoint({"continue_final_message"})
     )
     assert intake.continuation("u", "far", ANTHROPIC, "vllm") == intake.continuation("u", "far", ANTHROPIC)
+
+
+def test_a_last_message_that_is_no_text_is_gone_on_from_as_it_is() -> None:
+    # Found by fuzzing: a byte that is not UTF-8 where only the last message is looked into.
+    intake = read_request(CHAT_API, b'{"model":"m","messages":[{"role":"\xf3","content":"a"}]}')
+    body = intake.continuation("u", "said")
+    assert b'[{"role":"\xf3","content":"a"},{"role":"assistant","content":"said"}]' in body
