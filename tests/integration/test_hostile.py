@@ -459,3 +459,18 @@ async def test_connections_that_are_reset_at_any_moment_leave_nothing_behind() -
             writer.transport.abort()
         await until(lambda: it.gateway.stats.connections == 0)
         await assert_serves(it)
+
+
+async def test_a_read_of_thousands_of_requests_is_not_all_read_before_one_is_answered() -> None:
+    async with bed(Seller("a")) as it, it.wire() as wire:
+        wire.send(get("/health") * 4000)
+        await until(lambda: bool(it.gateway._connections))
+        [connection] = it.gateway._connections
+        data, most = b"", 0
+        while data.count(b'{"status":"ok"}') < 4000:
+            more = await wire.read()
+            assert more
+            data += more
+            most = max(most, len(connection._reader.requests))
+        assert most < 1000
+        await assert_serves(it)

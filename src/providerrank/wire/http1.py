@@ -40,6 +40,9 @@ REASONS = {
 VERSIONS = ("1.1", "1.0")
 """Of requests: what else the parser knows (0.9, 2.0) frames a message otherwise, or not at all."""
 
+MAX_HEADERS = 256
+"""Of one request, by name; browsers and proxies send some dozens. Each costs, however short it is."""
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -152,6 +155,8 @@ class RequestReader:
         """The head is over."""
         if self._head_bytes > self._max_head:
             self._weigh_head()
+        if len(self._lines) > MAX_HEADERS:
+            raise TooLarge(431, f"the request has more than {MAX_HEADERS} headers")
         headers = self._headers = _fold(self._lines)
         version = self._version = self._parser.get_http_version()
         if version not in VERSIONS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from providerrank.wire.errors import BadHttp, TooLarge
-from providerrank.wire.http1 import RequestReader, ResponseReader, clean_value, write_chunk, write_head
+from providerrank.wire.http1 import MAX_HEADERS, RequestReader, ResponseReader, clean_value, write_chunk, write_head
 
 POST = b"POST / HTTP/1.1\r\n"
 
@@ -160,6 +160,18 @@ def test_a_head_is_bounded_alike_whatever_came_in_the_same_read() -> None:
             with pytest.raises(TooLarge) as refused:
                 requests.feed(head + body)
             assert refused.value.status == 431
+
+
+def test_headers_are_counted() -> None:
+    for count, is_taken in ((MAX_HEADERS, True), (MAX_HEADERS + 1, False)):
+        requests = RequestReader(10_000, 1)
+        data = b"GET / HTTP/1.1\r\n" + b"".join(b"h%d: x\r\n" % number for number in range(count)) + b"\r\n"
+        if is_taken:
+            requests.feed(data)
+            assert len(requests.requests[0].headers) == count
+        else:
+            with pytest.raises(TooLarge, match="256 headers"):
+                requests.feed(data)
 
 
 def test_how_far_an_answer_has_come() -> None:
