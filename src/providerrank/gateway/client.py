@@ -315,15 +315,11 @@ class ClientConnection(asyncio.Protocol):
             self._gateway.loop.call_soon(self._serve_next)
             self._request = self._reader.requests[0]
             return
-<<<<<<< HEAD
-        self.since_us = None
-=======
         if self._unparsed:
             data, self._unparsed = self._unparsed, b""
             self._gateway.loop.call_soon(self.data_received, data)
             return
-        self.since_us = self._gateway.now_us()
->>>>>>> 40f3fc5 (A large read is taken apart bit by bit; headers are counted; open files as many as may be; bounds on a page, figures beside hostile clients)
+        self.since_us = None
         self._ahead_bytes = 0
         if not self._reading and self._transport is not None:
             self._reading = True

@@ -133,8 +133,7 @@ class RequestReader:
         except httptools.HttpParserUpgrade:
             # "Upgrade: h2c" is an offer we decline by answering in HTTP/1.1; but what follows
             # the head was not parsed as a body, so the connection can not go on.
-            if not self.busy:
-                self.requests.pop()  # which the parser took for whole
+            self.requests.pop()  # it is whole to the parser
             raise BadHttp("protocol upgrades are not supported here: send the request without Upgrade") from None
         except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
             cause = error.__context__

@@ -162,6 +162,12 @@ def test_a_head_is_bounded_alike_whatever_came_in_the_same_read() -> None:
             assert refused.value.status == 431
 
 
+def test_a_chunked_body_past_its_bound_in_one_read_is_refused() -> None:
+    with pytest.raises(TooLarge) as refused:
+        RequestReader(64, 8).feed(POST + b"Transfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n0\r\n\r\n")
+    assert refused.value.status == 413
+
+
 def test_headers_are_counted() -> None:
     for count, is_taken in ((MAX_HEADERS, True), (MAX_HEADERS + 1, False)):
         requests = RequestReader(10_000, 1)
