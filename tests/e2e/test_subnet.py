@@ -65,9 +65,14 @@ def check_liar(reports: list[EpochReport]) -> None:
     for report in reports[tripped[0] :]:
         emission = {row.name: row.emission_rao for row in report.miners}
         assert emission.pop("liar") == 0
+    # (A busy machine makes too few samples in an epoch of seconds: then nobody is covered, and nobody paid for it.)
+    honest = ("one", "two", "three")
+    earned = {row.name: 0 for row in reports[0].miners}
+    for row in (row for report in reports for row in report.miners):
+        earned[row.name] += row.emission_rao
+    assert all(earned[name] > 0 for name in honest)
     last = {row.name: row for row in reports[-1].miners}
-    assert all(last[name].emission_rao > 0 for name in ("one", "two", "three"))
-    codes = {judged.code for name in ("one", "two", "three") for judged in last[name].judgements.values()}
+    codes = {judged.code for name in honest for judged in last[name].judgements.values()}
     assert codes <= {"passed", "uncovered"}
 
 
