@@ -474,3 +474,12 @@ async def test_a_read_of_thousands_of_requests_is_not_all_read_before_one_is_ans
             most = max(most, len(connection._reader.requests))
         assert most < 1000
         await assert_serves(it)
+
+
+async def test_a_client_that_leaves_while_most_of_its_read_is_unparsed_is_not_served_on() -> None:
+    async with bed(Seller("a")) as it:
+        async with it.wire() as wire:
+            wire.send(get("/health") * 3000 + post(CHAT) * 200)
+            await until(lambda: bool(it.gateway._connections))
+        await until(lambda: not it.gateway._connections)
+        await assert_serves(it)

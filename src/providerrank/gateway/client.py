@@ -316,14 +316,19 @@ class ClientConnection(asyncio.Protocol):
             self._request = self._reader.requests[0]
             return
         if self._unparsed:
-            data, self._unparsed = self._unparsed, b""
-            self._gateway.loop.call_soon(self.data_received, data)
+            self._gateway.loop.call_soon(self._parse_on)
             return
         self.since_us = None
         self._ahead_bytes = 0
         if not self._reading and self._transport is not None:
             self._reading = True
             self._transport.resume_reading()
+
+    def _parse_on(self) -> None:
+        """Take what was left of a large read."""
+        data, self._unparsed = self._unparsed, b""
+        if self._transport is not None and data:
+            self.data_received(data)
 
     def _linger(self, transport: asyncio.Transport) -> None:
         """Say that this was all, and let the client finish what it is sending.
