@@ -150,6 +150,7 @@ price = {{ input = {endpoint.input_price}, output = {endpoint.output_price} }}  
 # context_window = 131072             # tokens; not given: never left out for it
 # features = ["tools", "json_schema"] # not given: everything but prefill, responses and messages is assumed
 # dialect = "openai"                  # the API it speaks; "anthropic" for one that has no /chat/completions
+# prefill = "vllm"                    # how it is told to go on from a beginning; only where it wants vLLM's own words
 """
 
 

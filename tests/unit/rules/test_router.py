@@ -1108,3 +1108,11 @@ def test_named_sessions_are_shown_the_latest_first() -> None:
     later = market.router.sessions(1, market.now)
     assert [session.name for session in later] == ["one"]
     assert later[0].cells[1].failures == pytest.approx(failed.failures / 2, rel=0.02)
+
+
+def test_a_crowd_without_figures_teaches_nothing() -> None:
+    market = Market(endpoint("a"))
+    for _ in range(20):
+        market.router.acquire("a/m")
+    market.see("a", Outcome.FAILURE)
+    assert row(market, "a").concurrency_limit == PARAMS.concurrency_limit

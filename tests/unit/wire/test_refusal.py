@@ -76,3 +76,7 @@ def test_words_are_shortened_to_one_line() -> None:
     assert shorten(b" a\n b\t\xff ") == "a b \N{REPLACEMENT CHARACTER}"
     assert shorten(b"x" * 10, 10) == "x" * 10
     assert shorten(b"x" * 11, 10) == "x" * 9 + "…"
+
+
+def test_an_endpoint_s_words_steer_no_terminal() -> None:
+    assert shorten(b"red \x1b[31m alert") == "red \ufffd[31m alert"

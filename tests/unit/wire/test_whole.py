@@ -164,6 +164,13 @@ def test_a_native_answer_to_a_client_of_a_third_api() -> None:
     assert answer["model"] == "m"
 
 
+def test_a_native_response_reads_as_chat() -> None:
+    intake = read_any("responses", b'{"model":"m","input":"hi"}')
+    _, body = read_whole(intake, None, CHAT_REPLY)
+    reply, same = read_whole(intake, RESPONSES, body)
+    assert (reply.text, same) == ("hello there", body)
+
+
 def test_embeddings_are_judged_as_what_they_are() -> None:
     intake = read_any("embeddings", b'{"model":"m","input":"hi","dimensions":2}')
     reply, body = read_whole(intake, None, VECTOR)
