@@ -1039,6 +1039,23 @@ def test_an_endpoint_at_its_learned_limit_is_passed_over_while_another_has_room(
     assert it.walk()[0] == "a"
 
 
+def test_one_believed_out_has_no_room_though_its_score_is_better_than_a_suspects() -> None:
+    it = Market(endpoint("a", 0.2), endpoint("b", 0.8), endpoint("c", 0.9))
+    for name in "abc":
+        it.see(name, times=30)
+    for _ in range(4):
+        it.router.acquire("a/m")
+    it.see("a", Outcome.RATE_LIMITED)
+    it.fail("b", 1)
+    it.fail("c", 3)
+    b, c = row(it, "b"), row(it, "c")
+    assert (b.state, c.state) == ("suspect", "out")
+    assert c.composite > b.effective > 0.0, "its composite alone does not end the search"
+    chosen = it.router.plan(Ask("m"), it.now).next(it.now)
+    assert chosen is not None
+    assert chosen.provider == "b"
+
+
 def test_where_nobody_has_room_the_best_is_asked_all_the_same() -> None:
     it = three()
     for name in ("a", "b", "c"):
