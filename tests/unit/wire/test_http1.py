@@ -44,6 +44,12 @@ def test_a_request_half_received_is_seen() -> None:
     assert seen == [False, True, True, False]
 
 
+def test_a_read_of_nothing_begins_no_request() -> None:
+    requests = reader()
+    requests.feed(b"")
+    assert not requests.busy
+
+
 def test_bounds_start_anew_with_each_request() -> None:
     requests = RequestReader(64, 8)
     for _ in range(10):
