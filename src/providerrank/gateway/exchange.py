@@ -55,7 +55,7 @@ from providerrank.wire.whole import read_whole
 if TYPE_CHECKING:
     from providerrank.gateway.keys import Claim
     from providerrank.gateway.server import Gateway
-    from providerrank.rules.router import Plan
+    from providerrank.rules.plan import Plan
 
 log = logging.getLogger(__name__)
 

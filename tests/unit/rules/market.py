@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 
+from providerrank.rules.ask import Ask, Preferences
+from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import ASSUMED_FEATURES, Endpoint, Price
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
-from providerrank.rules.router import Ask, Buyer, Catalog, ModelRules, Plan, Preferences, Router, Tier
+from providerrank.rules.plan import Plan
+from providerrank.rules.router import Router
 from providerrank.rules.sight import Looks
 
 T = 1_790_000_000_000_000

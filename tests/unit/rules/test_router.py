@@ -7,23 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from providerrank.rules.ask import Ask, EmptyPool, Preferences, UnknownModel, UnknownTier
+from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import Cell, Price
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS
-from providerrank.rules.ranking import Weights
-from providerrank.rules.router import (
-    Ask,
-    Buyer,
-    Catalog,
-    EmptyPool,
-    ModelRules,
-    Preferences,
-    Ranked,
-    Router,
-    Tier,
-    UnknownModel,
-    UnknownTier,
-)
+from providerrank.rules.ranking import Ranked, Weights
+from providerrank.rules.router import Router
 from providerrank.rules.window import Window
 from tests.unit.rules.market import CAP, Market, S, T, endpoint
 
@@ -74,7 +64,7 @@ def test_what_is_unknown_is_taken_to_be_like_the_others_of_its_model() -> None:
 
 def test_a_large_board_is_scored_anew_at_most_once_a_second() -> None:
     market = Market(*(endpoint(f"e{i}") for i in range(80)))
-    board = market.router._get_board("m", "chat", None)
+    board = market.router._boards.get("m", "chat", None)
     board.refresh(market.now)
     market.see("e0", times=1, ms=9_000)
     market.see("e1", times=1, ms=9_000)
@@ -94,7 +84,7 @@ def test_a_large_board_is_scored_anew_at_most_once_a_second() -> None:
 def test_the_board_keeps_its_order_through_any_observations() -> None:
     rng = random.Random(5)
     market = Market(*(endpoint(f"e{i}", rng.uniform(0.1, 1.5)) for i in range(70)))
-    board = market.router._get_board("m", "chat", None)
+    board = market.router._boards.get("m", "chat", None)
     for _ in range(400):
         outcome = Outcome.FAILURE if rng.random() < 0.2 else Outcome.SUCCESS
         market.see(f"e{rng.randrange(70)}", outcome, ms=rng.randrange(100, 4000), gap_s=0.02)
@@ -817,7 +807,7 @@ def test_what_was_learned_survives_a_restart() -> None:
         old, new = market.router._endpoints[endpoint_id].window, again._endpoints[endpoint_id].window
         assert new.requests == pytest.approx(old.requests, rel=0.05)
         assert new.log_ttft == old.log_ttft
-    assert again._models["m"].observed == pytest.approx(100, rel=0.05)
+    assert again._boards.models["m"].observed == pytest.approx(100, rel=0.05)
 
 
 def test_windows_of_the_same_cell_merge_and_of_unknown_endpoints_are_dropped() -> None:

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providerrank.rules.ask import UnknownModel
 from providerrank.rules.board import SMALL
+from providerrank.rules.catalog import ModelRules
 from providerrank.rules.cells import PROBE, Cell
 from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import Glance, Ranked, Ranking
-from providerrank.rules.router import ModelRules, UnknownModel
 from tests.unit.rules.market import Market, S, T, endpoint
 
 
@@ -93,7 +94,7 @@ def test_showing_a_part_leaves_the_board_in_order() -> None:
         market.now += 90 * S
         market.router.ranking("m", market.now, limit=10)
         market.router.glance("m", market.now)
-        board = market.router._get_board("m", "chat", None)
+        board = market.router._boards.get("m", "chat", None)
         assert board.keys == sorted(board.keys)
         assert board.keys == [standing.key for standing in board.members]
 
