@@ -184,3 +184,22 @@ def test_a_beginner_leaves_alone_what_is_cooling_or_out_elsewhere() -> None:
     # The session fades as it would have where it was seen.
     twin.plan(Ask("m"), market.now + 1_200 * S)
     assert {row.state for row in twin.ranking("m", market.now + 1_200 * S).rows} == {"ok"}
+
+
+def test_the_same_catalog_again_changes_nothing() -> None:
+    market = Market(A, B)
+    market.see("a", times=3)
+    market.plan()
+    board = market.router._boards.get("m", "chat", None)
+    reconfigure(market, A, B)
+    assert market.router._boards.get("m", "chat", None) is board
+
+
+def test_what_is_retired_is_told_until_it_is_forgotten() -> None:
+    market = Market(A, B)
+    told = [market.router.has_retired]
+    reconfigure(market, B)
+    told.append(market.router.has_retired)
+    market.router.forget_retired()
+    told.append(market.router.has_retired)
+    assert told == [False, True, False]
