@@ -18,9 +18,11 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 from pathlib import Path
 
+from providerrank.rules.ask import Ask
+from providerrank.rules.catalog import Buyer, Catalog
 from providerrank.rules.cells import Endpoint, Price
 from providerrank.rules.observation import Observation, Outcome
-from providerrank.rules.router import Ask, Buyer, Catalog, Router
+from providerrank.rules.router import Router
 
 START_US = 1_790_000_000_000_000
 STEP_US = 10_000
@@ -129,7 +131,7 @@ def main() -> int:
     router = make_router(5_000, rng)
     now_us = warm(router, 5_000, rng)
     router.plan(Ask(MODEL), now_us)
-    board = router._get_board(MODEL, "chat", None)
+    board = router._boards.get(MODEL, "chat", None)
     keys = [rng.random() for _ in range(5_000)]
 
     def rerank() -> float:

@@ -20,19 +20,15 @@ from providerrank.apps.cli.commands import run
 from providerrank.apps.cli.explain import fetch, show
 from providerrank.rules.explain import explain
 from providerrank.rules.explanation import Candidate, Explanation, ModelPart
+from tests.configs import NOWHERE, write_endpoint, write_file, write_gateway
 from tests.fake_admin import LLAMA, World, make_finished
 
 KEY = "sk-of-this-gateway"
 
 
 def write_config(folder: Path, port: int, host: str = "127.0.0.1") -> Path:
-    path = folder / "providerrank.toml"
-    path.write_text(
-        f'[gateway]\nlisten = "127.0.0.1:1"\nadmin = "{host}:{port}"\nkeys = ["env:KEY"]\n'
-        '[[endpoints]]\nid = "a/m"\nmodel = "m"\nbase_url = "http://127.0.0.1:9/v1"\n'
-        "price = { input = 1, output = 1 }\n"
-    )
-    return path
+    gateway = write_gateway('keys = ["env:KEY"]', listen="127.0.0.1:1", admin=f"{host}:{port}")
+    return write_file(folder, gateway, write_endpoint("a", model="m", url=NOWHERE))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from providerrank.apps.failures import CommandFailed
 from providerrank.apps.workers import crew
 from providerrank.sim.providers import SimProviders
 from providerrank.sim.spec import EndpointSpec
+from tests.configs import write_endpoint, write_file, write_gateway
 
 QUESTION = {"model": "llama", "messages": [{"role": "user", "content": "Hello"}]}
 KEY = """
@@ -27,20 +28,8 @@ requests_per_minute = 5
 
 
 def write(folder: Path, url: str, more: str = "", price: int = 1) -> config.Loaded:
-    path = folder / "providerrank.toml"
-    path.write_text(f"""
-[gateway]
-listen = "127.0.0.1:0"
-admin = "127.0.0.1:0"
-workers = 2
-{more}
-[[endpoints]]
-id = "alpha/llama"
-model = "llama"
-base_url = "{url}"
-price = {{ input = {price}, output = {price} }}
-""")
-    return config.load(path, {"TEAM_KEY": "sk-team"})
+    tables = write_gateway("workers = 2", more), write_endpoint(url=url, price=(price, price))
+    return config.load(write_file(folder, *tables), {"TEAM_KEY": "sk-team"})
 
 
 async def test_workers_that_cannot_begin_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

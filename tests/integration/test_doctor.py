@@ -12,19 +12,9 @@ from providerrank.sim.certificates import make_certificate
 from providerrank.sim.faults import Fault
 from providerrank.sim.providers import SimProviders
 from providerrank.sim.spec import EndpointSpec
+from tests.configs import write_endpoint
 
 KEY = "sk-7f3a-upstream"
-
-
-def write_endpoint(name: str, url: str, extra: str = "") -> str:
-    return f"""
-[[endpoints]]
-id = "{name}/llama"
-model = "llama"
-base_url = "{url}"
-price = {{ input = 1, output = 1 }}
-{extra}
-"""
 
 
 async def look(text: str, tls: ssl.SSLContext | None = None, timeout_s: float = 5.0) -> list[Diagnosis]:
@@ -37,7 +27,7 @@ async def look(text: str, tls: ssl.SSLContext | None = None, timeout_s: float = 
 async def look_at(spec: EndpointSpec, extra: str = "", script: list[Fault | None] | None = None) -> dict[str, Check]:
     async with SimProviders([spec]) as sims:
         sims[spec.name].script(script or [])
-        [diagnosis] = await look(write_endpoint(spec.name, sims[spec.name].url, extra))
+        [diagnosis] = await look(write_endpoint(spec.name, extra, url=sims[spec.name].url))
     checks = {check.name: check for check in diagnosis.checks}
     assert diagnosis.usable == all(check.status != "failed" for check in checks.values())
     return checks
@@ -145,7 +135,7 @@ async def test_a_stream_without_its_end_is_a_warning() -> None:
 async def test_a_port_nobody_listens_on() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        [found] = await look(write_endpoint("a", f"http://127.0.0.1:{taken.getsockname()[1]}/v1"))
+        [found] = await look(write_endpoint("a", url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1"))
 
     assert not found.usable
     assert found.checks[0].says == "the connection is refused: is it running, and is the port in base_url right?"
@@ -153,7 +143,7 @@ async def test_a_port_nobody_listens_on() -> None:
 
 
 async def test_a_name_nobody_has() -> None:
-    [found] = await look(write_endpoint("a", "http://nobody.invalid/v1"))
+    [found] = await look(write_endpoint("a", url="http://nobody.invalid/v1"))
 
     assert found.checks[0].says == ("the name nobody.invalid is not known: check base_url, or this machine's DNS")
 
@@ -162,9 +152,9 @@ async def test_certificates_are_verified() -> None:
     certificate = make_certificate("localhost")
     async with SimProviders([EndpointSpec(name="a", tls=True)], tls=certificate.server) as sims:
         url = sims["a"].url.replace("127.0.0.1", "localhost")
-        [good] = await look(write_endpoint("a", url), certificate.client)
-        [wrong_name] = await look(write_endpoint("a", url.replace("localhost", "127.0.0.1")), certificate.client)
-        [unknown] = await look(write_endpoint("a", url), ssl.create_default_context())
+        [good] = await look(write_endpoint("a", url=url), certificate.client)
+        [wrong_name] = await look(write_endpoint("a", url=url.replace("localhost", "127.0.0.1")), certificate.client)
+        [unknown] = await look(write_endpoint("a", url=url), ssl.create_default_context())
 
     assert good.usable
     assert wrong_name.checks[0].says.startswith("its certificate is not accepted (IP address mismatch")
@@ -173,7 +163,7 @@ async def test_certificates_are_verified() -> None:
 
 async def test_https_where_http_is_spoken() -> None:
     async with SimProviders([EndpointSpec(name="a")]) as sims:
-        [found] = await look(write_endpoint("a", sims["a"].url.replace("http:", "https:")))
+        [found] = await look(write_endpoint("a", url=sims["a"].url.replace("http:", "https:")))
 
     assert found.checks[0].says.startswith("it does not speak TLS on this port")
 
@@ -181,7 +171,7 @@ async def test_https_where_http_is_spoken() -> None:
 async def test_silence_ends_at_the_time_limit() -> None:
     async with SimProviders([EndpointSpec(name="a")]) as sims:
         sims["a"].script([Fault.HANG_BEFORE_HEAD])
-        [found] = await look(write_endpoint("a", sims["a"].url), timeout_s=0.3)
+        [found] = await look(write_endpoint("a", url=sims["a"].url), timeout_s=0.3)
 
     assert found.checks[3].name == "chat"
     assert found.checks[3].says.startswith("gave no complete answer within 0.3 s")
@@ -190,7 +180,7 @@ async def test_silence_ends_at_the_time_limit() -> None:
 async def test_endpoints_are_told_in_the_order_of_the_file() -> None:
     names = [f"e{number}" for number in range(12)]
     async with SimProviders([EndpointSpec(name=name) for name in names]) as sims:
-        found = await look("".join(write_endpoint(name, sims[name].url) for name in names))
+        found = await look("".join(write_endpoint(name, url=sims[name].url) for name in names))
 
     assert [one.endpoint for one in found] == [f"{name}/llama" for name in names]
     assert all(one.usable for one in found)

@@ -33,7 +33,7 @@ def reload(it: Bed, *names: str, **fields: object) -> None:
     known = it.upstreams
     upstreams = tuple(known[name] for name in names)
     rules = ModelRules("m", pin=tuple(known[name].endpoint.id for name in names))
-    catalog = Catalog(tuple(one.endpoint for one in upstreams), (rules,), gateway.router._catalog.buyer)
+    catalog = Catalog(tuple(one.endpoint for one in upstreams), (rules,), gateway.router._boards.catalog.buyer)
     settings: GatewaySettings = replace(gateway.settings, upstreams=upstreams, **fields)  # type: ignore[arg-type]  # by name
     gateway.router.reconfigure(catalog)
     gateway.reconfigure(settings)

@@ -13,24 +13,14 @@ from providerrank.apps import config, serve
 from providerrank.apps.compose import read_windows
 from providerrank.sim.providers import SimProviders
 from providerrank.sim.spec import EndpointSpec
+from tests.configs import write_endpoint, write_file, write_gateway
 
 QUESTION = {"model": "llama", "messages": [{"role": "user", "content": "Hello"}]}
 
 
 def write(folder: Path, url: str, listen: str = "127.0.0.1:0", admin: str = "127.0.0.1:0") -> config.Loaded:
-    path = folder / "providerrank.toml"
-    path.write_text(f"""
-[gateway]
-listen = "{listen}"
-admin = "{admin}"
-
-[[endpoints]]
-id = "alpha/llama"
-model = "llama"
-base_url = "{url}"
-price = {{ input = 1, output = 1 }}
-""")
-    return config.load(path, {})
+    tables = write_gateway(listen=listen, admin=admin), write_endpoint(url=url, price=(1, 1))
+    return config.load(write_file(folder, *tables), {})
 
 
 async def test_what_is_served_is_learned_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,17 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CONFIG = """
-[gateway]
-listen = "127.0.0.1:0"
-admin = "127.0.0.1:0"
-
-[[endpoints]]
-id = "alpha/llama"
-model = "llama"
-base_url = "http://127.0.0.1:9/v1"
-price = { input = 1, output = 1 }
-"""
+from tests.configs import NOWHERE, write_endpoint, write_file, write_gateway
 
 SCRIPT = """
 import asyncio, sys, urllib.request
@@ -33,7 +23,6 @@ asyncio.run(main())
 
 
 def test_a_gateway_that_served_its_page_has_not_imported_numpy(tmp_path: Path) -> None:
-    path = tmp_path / "providerrank.toml"
-    path.write_text(CONFIG)
+    path = write_file(tmp_path, write_gateway(), write_endpoint(url=NOWHERE))
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False", done.stderr

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from providerrank.apps import config
 from providerrank.apps.config import KeyPath
-from providerrank.apps.config_lines import Lines
+from providerrank.apps.config.lines import Lines
 
 FILE = Path("providerrank.toml")
 

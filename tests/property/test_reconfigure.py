@@ -8,10 +8,12 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from providerrank.rules.catalog import Catalog, ModelRules, Tier
 from providerrank.rules.cells import Cell
 from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS
-from providerrank.rules.router import Catalog, ModelRules, Ranked, Router, Tier
+from providerrank.rules.ranking import Ranked
+from providerrank.rules.router import Router
 from tests.property.test_router import events, play
 from tests.unit.rules.market import Market, S, endpoint
 
@@ -21,7 +23,7 @@ OTHERS = (endpoint("x", model="other"), endpoint("y", model="other"))
 
 
 def get_catalog(market: Market) -> Catalog:
-    return market.router._catalog
+    return market.router._boards.catalog
 
 
 def get_rows(market: Market, model: str = "m") -> dict[str, Ranked]:
@@ -106,18 +108,20 @@ def test_priors_are_those_of_whoever_is_there(script: list[tuple[object, ...]], 
     play(market, script)
     before = get_rows(market)
     catalog = get_catalog(market)
-    sums = [(prior.weight, prior.success_sum, prior.log_sum) for prior in market.router._models["m"].priors.values()]
+    sums = [
+        (prior.weight, prior.success_sum, prior.log_sum) for prior in market.router._boards.models["m"].priors.values()
+    ]
 
     market.router.reconfigure(
         replace(catalog, endpoints=(*OTHERS, *(endpoint(name) for name in order[:count])), models=(ModelRules("m"),))
     )
     assert market.router.has_retired is (count < len(NAMES))
     market.router.reconfigure(catalog)
-    assert not market.router.has_retired or {"x/other", "y/other"} == market.router._roster.retired
+    assert not market.router.has_retired or {"x/other", "y/other"} == market.router._boards.roster.retired
     after = get_rows(market)
 
     assert {name: row.requests for name, row in after.items()} == {name: row.requests for name, row in before.items()}
-    for prior, then in zip(market.router._models["m"].priors.values(), sums, strict=True):
+    for prior, then in zip(market.router._boards.models["m"].priors.values(), sums, strict=True):
         for figure, was in zip((prior.weight, prior.success_sum, prior.log_sum), then, strict=True):
             assert abs(figure - was) < 0.2 * abs(was) + 1e-6
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from providerrank.rules.ask import EmptyPool, Preferences
+from providerrank.rules.catalog import ModelRules
 from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS
-from providerrank.rules.router import EmptyPool, ModelRules, Preferences
 from tests.unit.rules.market import Market, S, endpoint
 
 NAMES = "abcde"

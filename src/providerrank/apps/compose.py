@@ -21,7 +21,7 @@ from providerrank.apps.config import (
     TierTable,
     WeightsTable,
 )
-from providerrank.apps.config_rules import parse_address
+from providerrank.apps.config.addresses import parse_address
 from providerrank.gateway.ports import Ledger, Store
 from providerrank.gateway.ring import ROWS_PER_ENTRY
 from providerrank.gateway.settings import BuyerKey, Clocks, GatewaySettings, Limits, Upstream

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from providerrank.apps.config_rules import ENDPOINT_ID, VARIABLE, find_url_problem
+from providerrank.apps.config.addresses import find_url_problem
+from providerrank.apps.config.sections.checking import VARIABLE
+from providerrank.apps.config.sections.endpoints import ENDPOINT_ID
 from providerrank.apps.failures import CommandFailed
 from providerrank.apps.init import Answers, Draft
 

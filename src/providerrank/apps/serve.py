@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from providerrank.apps import compose, config
 from providerrank.apps.config import ConfigRefused, Loaded, format_mistake
-from providerrank.apps.config_rules import parse_address
+from providerrank.apps.config.addresses import parse_address
 from providerrank.apps.failures import CommandFailed
 from providerrank.apps.keeper import Keeper, Watch
 from providerrank.apps.notify import READY, STOPPING, get_reloading, keep_telling, notify

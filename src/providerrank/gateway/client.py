@@ -12,6 +12,7 @@ import logging
 import struct
 import termios
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
@@ -352,15 +353,15 @@ class ClientConnection(asyncio.Protocol):
 
     # ---- answers -------------------------------------------------------------------------------------------------
 
-    def send_simple(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-        """An answer of our own, JSON."""
-        lines = [(b"Content-Type", b"application/json"), *(headers or ())]
-        lines.append((b"Content-Length", b"%d" % len(body)))
-        if not self._keep_alive:
-            lines.append((b"Connection", b"close"))
+    def send_simple(
+        self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = (), lines: bytes = b""
+    ) -> None:
+        """An answer of our own, JSON; ``lines`` are header lines as they are written, each with its end."""
+        lines += b"Content-Length: %d\r\n%b" % (len(body), b"" if self._keep_alive else _CLOSE)
+        head = write_head(status, [(b"Content-Type", b"application/json"), *headers], lines)
         if self._request is not None and self._request.method == b"HEAD":
             body = b""  # its length is told all the same
-        self._write(write_head(status, lines) + body)
+        self._write(head + body)
         self._done()
 
     def send_answer(self, exchange: Exchange, status: int, body: bytes, retry_after_us: int | None = None) -> None:
@@ -386,18 +387,16 @@ class ClientConnection(asyncio.Protocol):
             )
             self._done()
             return
-        headers = [(b"x-providerrank-attempts", b"%d" % len(exchange.attempts)), (b"x-request-id", exchange.request_id)]
-        if exchange.endpoint_header:
-            name, _, value = exchange.endpoint_header.rstrip().partition(b": ")
-            headers.append((name, value))
-        if exchange.more_lines:
-            name, _, value = exchange.more_lines.rstrip().partition(b": ")
-            headers.append((name, value))
-        if claim is not None:
-            headers += claim.headers
+        lines = b"x-providerrank-attempts: %d\r\nx-request-id: %b\r\n%b%b%b" % (
+            len(exchange.attempts),
+            exchange.request_id,
+            exchange.endpoint_header,
+            exchange.more_lines,
+            b"" if claim is None else claim.head,
+        )
         if retry_after_us is not None:
-            headers.append((b"Retry-After", b"%d" % max(1, -(-retry_after_us // 1_000_000))))
-        self.send_simple(status, body, headers)
+            lines += b"Retry-After: %d\r\n" % max(1, -(-retry_after_us // 1_000_000))
+        self.send_simple(status, body, lines=lines)
 
     def begin_stream(self, exchange: Exchange, data: bytes) -> None:
         """The head of a stream and its first events."""

@@ -17,7 +17,7 @@ from providerrank.gateway.homes import explain_home
 from providerrank.gateway.keys import Header, Key, KeyRefused, Keyring, get_presented
 from providerrank.gateway.ports import LedgerLost
 from providerrank.gateway.priority import NORMAL, Priorities
-from providerrank.gateway.refusals import explain_lost, get_refusal
+from providerrank.gateway.refusals import explain_lost, get_refusal, write_refusal
 from providerrank.gateway.settings import GatewaySettings, Priority
 from providerrank.gateway.tracing import Sampler
 from providerrank.rules.ask import Ask, EmptyPool, RoutingError, UnknownModel
@@ -28,7 +28,6 @@ from providerrank.wire.errors import BadRequest
 from providerrank.wire.http1 import Request, clean_value
 from providerrank.wire.intake import Intake
 from providerrank.wire.models import describe_model, list_models
-from providerrank.wire.refusal import write_error
 
 if TYPE_CHECKING:
     from providerrank.gateway.client import ClientConnection
@@ -322,10 +321,9 @@ class Door:
         if status == 503:
             lines.append((b"Retry-After", b"1"))
         dialect = DIALECTS.get(api)
-        write = write_error if dialect is None else dialect.write_error
         if dialect is not None and dialect.id_header is not None:
             lines.append((dialect.id_header, request_id))
-        client.send_simple(status, write(status, message, code=code, param=param), lines)
+        client.send_simple(status, write_refusal(dialect, status, message, code, param), lines)
 
 
 def _write_extra(request_id: bytes, headers: dict[bytes, bytes], names: tuple[bytes, ...]) -> bytes:

@@ -14,6 +14,7 @@ from providerrank.gateway.accounts import account_answer, account_lost, charge
 from providerrank.gateway.homes import explain_home
 from providerrank.gateway.leg import Leg
 from providerrank.gateway.priority import LOW, WAKE_US
+from providerrank.gateway.refusals import write_refusal
 from providerrank.gateway.relay import Broken, Relay, Seen
 from providerrank.gateway.schemas import breaks_schema
 from providerrank.gateway.settings import Priority
@@ -47,7 +48,7 @@ from providerrank.wire.answer import Usage, read_id
 from providerrank.wire.dialect import CannotSay
 from providerrank.wire.errors import Malformed
 from providerrank.wire.intake import BYTES_PER_TOKEN, CHAT_API, Intake
-from providerrank.wire.refusal import read_error, write_error
+from providerrank.wire.refusal import read_error
 from providerrank.wire.retry_after import read_retry_after_us
 from providerrank.wire.tool_calls import read_calls
 from providerrank.wire.whole import read_whole
@@ -55,7 +56,7 @@ from providerrank.wire.whole import read_whole
 if TYPE_CHECKING:
     from providerrank.gateway.keys import Claim
     from providerrank.gateway.server import Gateway
-    from providerrank.rules.router import Plan
+    from providerrank.rules.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +204,8 @@ class Exchange:
         self.status = CLIENT_LEFT
         for leg in self._legs:
             self._drop(leg, now)
-        self.gateway.stats.client_cancels += 1
+        if not self.is_probe:
+            self.gateway.stats.client_cancels += 1
         self.gateway.close_exchange(self)
 
     def on_crash(self) -> None:
@@ -452,21 +454,15 @@ class Exchange:
         cool_until_us: int | None = None,
         features: frozenset[str] = frozenset(),
     ) -> None:
-        """An attempt is over without an answer: account for it, and go on as the machine says.
-
-        ``note`` is what may be logged and kept of ``detail``, where that has the endpoint's own words in it.
-        """
+        """An attempt is over without an answer: account for it, and go on as the machine says."""
         attempt = leg.attempt
         if self._relay is not None:
             self._machine.sealed = self._relay.sealed
-        if detail:
-            detail = leg.target.redact(detail.encode()).decode()
         # Accounts first: where to go next is decided by what is known now, this failure included.
-        attempt.fault, attempt.ended_us, attempt.status, attempt.detail = fault, now, status, detail
-        attempt.note = detail if note is None else leg.target.redact(note.encode()).decode()
+        leg.note_end(now, fault, status, detail, note)
         self._account(leg, attempt.outcome, now)
         action = self._machine.failed(
-            now, attempt, fault, status=status, detail=detail, cool_until_us=cool_until_us, features=features
+            now, attempt, fault, status=status, detail=attempt.detail, cool_until_us=cool_until_us, features=features
         )
         if action is not None:
             self._settle(now)
@@ -566,9 +562,7 @@ class Exchange:
 
     def _write_error(self, status: int, message: str, code: str | None, param: str | None = None) -> bytes:
         """An error in the API the client speaks."""
-        dialect = self.intake.dialect
-        write = write_error if dialect is None else dialect.write_error
-        return write(status, message, code=code, param=param)
+        return write_refusal(self.intake.dialect, status, message, code, param)
 
     # ---- accounts ------------------------------------------------------------------------------------------------
 

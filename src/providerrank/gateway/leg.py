@@ -93,6 +93,17 @@ class Leg:
             self.timer.cancel()
             self.timer = None
 
+    def note_end(self, now: int, fault: Fault, status: int | None, detail: str, note: str | None) -> None:
+        """Write down how the attempt failed; neither ``detail`` nor ``note`` may show the endpoint's key.
+
+        ``note`` is what may be logged and kept of ``detail``, where that has the endpoint's own words in it.
+        """
+        attempt, redact = self.attempt, self.target.redact
+        if detail:
+            detail = redact(detail.encode()).decode()
+        attempt.fault, attempt.ended_us, attempt.status, attempt.detail = fault, now, status, detail
+        attempt.note = detail if note is None else redact(note.encode()).decode()
+
     def pause(self) -> None:
         """The client does not keep up."""
         if self.call is not None:

@@ -24,7 +24,7 @@ from providerrank.rules.ask import Ask, Preferences
 from providerrank.rules.attempts import Attempt, Attempts, Fault, Timing
 from providerrank.rules.budget import compute_cost_nusd
 from providerrank.rules.cells import CHAT, PROBE, Endpoint
-from providerrank.rules.finished import CLIENT_LEFT, Finished
+from providerrank.rules.finished import Finished
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS
 from providerrank.rules.why import Why
@@ -155,15 +155,6 @@ class Probe(Exchange):
         return finished
 
     @override
-    def abandon(self) -> None:
-        now_us = self.gateway.now_us()
-        self._machine.client_gone(now_us)
-        self.status = CLIENT_LEFT
-        for leg in self._legs:
-            self._drop(leg, now_us)
-        self.gateway.close_exchange(self)
-
-    @override
     def get_hedge_us(self, endpoint: Endpoint) -> int | None:
         return None
 
@@ -183,9 +174,7 @@ class Probe(Exchange):
         """The one attempt has failed: that is all there is to know."""
         attempt = leg.attempt
         self._machine.client_gone(now)
-        attempt.fault, attempt.ended_us, attempt.status = fault, now, status
-        attempt.detail = leg.target.redact(detail.encode()).decode()
-        attempt.note = attempt.detail if note is None else leg.target.redact(note.encode()).decode()
+        leg.note_end(now, fault, status, detail, note)
         self._account(leg, Outcome.NOBODYS if self._manner.excuses(fault, status) else attempt.outcome, now)
         self.status = 502 if status is None else status
         self.gateway.close_exchange(self)

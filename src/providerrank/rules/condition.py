@@ -7,8 +7,11 @@ differently from them, and ask an endpoint that is known to be out or cooling.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from providerrank.rules.boards import Boards
+from providerrank.rules.rescoring import Due, queue, schedule
 from providerrank.rules.session import SessionCell
 from providerrank.rules.state import EndpointState
 
@@ -59,7 +62,26 @@ def get_condition(state: EndpointState) -> Condition:
     )
 
 
-def get_session(lately: Lately) -> SessionCell:
+def resume(conditions: Iterable[Condition], boards: Boards, due: Due) -> None:
+    """Go on from what another process knows; of an endpoint that is unknown here, nothing."""
+    params = boards.params
+    for condition in conditions:
+        state = boards.endpoints.get(condition.endpoint_id)
+        if state is None:
+            continue
+        state.belief, state.belief_us = condition.belief, condition.belief_us
+        state.suspect = condition.belief > params.belief_suspect
+        state.hold_until_us, state.refusals = condition.hold_until_us, condition.refusals
+        state.cooling_until_us = condition.cooling_until_us
+        state.limit = condition.limit
+        for lately in condition.lately:
+            boards.get_cell(state, lately.task).session = _get_session(lately)
+        queue(state)
+        if condition.belief_us and not state.refresh_due_us:
+            schedule(due, state, condition.belief_us, params)
+
+
+def _get_session(lately: Lately) -> SessionCell:
     """Build a cell's share of the gateway-wide session."""
     session = SessionCell()
     session.at_us = lately.at_us

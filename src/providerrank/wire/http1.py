@@ -358,12 +358,12 @@ def _fold(lines: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return headers
 
 
-def write_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """A response head. Values come from us or were cleaned by ``clean_value``."""
+def write_head(status: int, headers: list[tuple[bytes, bytes]], more_lines: bytes = b"") -> bytes:
+    """A response head. Values come from us or were cleaned by ``clean_value``; ``more_lines`` are written already."""
     reason = REASONS.get(status, b"Status")
     lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
     lines += [b"%b: %b\r\n" % pair for pair in headers]
-    lines.append(b"\r\n")
+    lines += (more_lines, b"\r\n")
     return b"".join(lines)
 
 

@@ -14,21 +14,9 @@ from providerrank.apps.cli.check import describe
 from providerrank.apps.config import load
 from providerrank.apps.failures import DEBUG_VARIABLE, CommandFailed, get_exit_code
 from providerrank.engines.errors import StoreUnavailableError
+from tests.configs import NOWHERE, write_endpoint, write_file
 
-CONFIG = """
-[[endpoints]]
-id = "alpha/llama"
-model = "llama"
-base_url = "http://127.0.0.1:1/v1"
-price = { input = 0.5, output = 1.5 }
-
-[[endpoints]]
-id = "beta/llama"
-model = "llama"
-base_url = "http://127.0.0.1:1/v1"
-price = { input = 3, output = 9 }
-key = "literal"
-
+TERMS = """
 [buyer]
 price_cap = { input = 1, output = 2 }
 
@@ -36,12 +24,12 @@ price_cap = { input = 1, output = 2 }
 name = "high"
 min_reputation = 0.99
 """
+CONFIG = write_endpoint(url=NOWHERE) + write_endpoint("beta", 'key = "literal"', url=NOWHERE, price=(3, 9)) + TERMS
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    (tmp_path / "x.toml").write_text(CONFIG)
-    return str(tmp_path / "x.toml")
+    return str(write_file(tmp_path, CONFIG))
 
 
 def fail(error: BaseException) -> Callable[[], int]:

@@ -8,20 +8,15 @@ import pytest
 
 from providerrank.apps.config import Config, parse
 from providerrank.apps.reload import FIXED, compute_effective, compute_reloaded
-
-ENDPOINT = """
-[[endpoints]]
-id = "{0}/m"
-model = "m"
-base_url = "https://{0}.example/v1"
-key = "env:{1}"
-price = {{ input = {2}, output = 1 }}
-"""
+from tests.configs import write_endpoint
 
 
 def read(top: str = "", *endpoints: tuple[str, str, int]) -> Config:
-    text = top + "".join(ENDPOINT.format(*one) for one in endpoints or [("a", "K", 1)])
-    return parse(text, Path("p.toml"), {"K": "k", "L": "l"}).config
+    tables = [
+        write_endpoint(name, f'key = "env:{key}"', model="m", url=f"https://{name}.example/v1", price=(price, 1))
+        for name, key, price in endpoints or [("a", "K", 1)]
+    ]
+    return parse(top + "".join(tables), Path("p.toml"), {"K": "k", "L": "l"}).config
 
 
 def test_the_same_file_changes_nothing() -> None:

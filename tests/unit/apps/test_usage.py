@@ -17,16 +17,11 @@ from providerrank.gateway.ports import LedgerLost
 from providerrank.gateway.settings import BuyerKey
 from providerrank.gateway.stats import KeyStats
 from providerrank.rules.budget import DAY_US, Budget, Hold, Standing
+from tests.configs import NOWHERE, write_endpoint, write_file
 from tests.fake_admin import NOW_US, World, make_stats
 from tests.unit.apps.test_page import Outline
 
-TEXT = """
-[[endpoints]]
-id = "alpha/llama"
-model = "llama"
-base_url = "http://127.0.0.1:1/v1"
-price = { input = 0.5, output = 1.5 }
-"""
+TEXT = write_endpoint(url=NOWHERE)
 
 KEYS = (
     TEXT
@@ -126,9 +121,7 @@ def test_accounts_that_cannot_be_read_leave_the_rest_of_the_page() -> None:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    path = tmp_path / "x.toml"
-    path.write_text(KEYS)
-    return path
+    return write_file(tmp_path, KEYS)
 
 
 def use(path: Path, cost_nusd: int) -> None:

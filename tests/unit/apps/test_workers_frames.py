@@ -70,7 +70,7 @@ def test_what_a_worker_begins_with_survives_the_way() -> None:
     read = messages.decode_begin(messages.encode(begin))
     assert read.terms == begin.terms
     assert read.conditions == begin.conditions
-    twin = SharingRouter(router._catalog, random.Random(0), windows=messages.read_windows(read.windows))
+    twin = SharingRouter(router._boards.catalog, random.Random(0), windows=messages.read_windows(read.windows))
     twin.resume(read.conditions)
     assert [row.endpoint.id for row in twin.ranking("m", market.now).rows] == [
         row.endpoint.id for row in router.ranking("m", market.now).rows

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 
+from providerrank.rules.ask import Ask, Preferences
+from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import ASSUMED_FEATURES, Endpoint, Price
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
-from providerrank.rules.router import Ask, Buyer, Catalog, ModelRules, Plan, Preferences, Router, Tier
+from providerrank.rules.plan import Plan
+from providerrank.rules.ranking import Ranked, Weights
+from providerrank.rules.router import Router
 from providerrank.rules.sight import Looks
 
 T = 1_790_000_000_000_000
@@ -88,3 +92,29 @@ class Market:
                 seen.append(chosen.id.removesuffix("/m"))
             elif not plan.advance(self.now):
                 return seen
+
+
+def row(market: Market, name: str, session: str | None = None, task: str = "chat", tier: str | None = None) -> Ranked:
+    """How the ranking shows one endpoint."""
+    ranking = market.router.ranking("m", market.now, task, tier, session)
+    return next(r for r in ranking.rows if r.endpoint.id == f"{name}/m")
+
+
+def three() -> Market:
+    """Three endpoints, well apart in price, all measured alike."""
+    market = Market(endpoint("a", 0.2), endpoint("b", 0.8), endpoint("c", 1.2))
+    for name in "abc":
+        market.see(name, times=30)
+    return market
+
+
+def tiered() -> Market:
+    tiers = (
+        Tier("high", min_reputation=0.85, weights=Weights(0.9, 0.1), price_cap_factor=2.0),
+        Tier("best-effort", weights=Weights(0.2, 0.8)),
+    )
+    market = Market(endpoint("slow", 0.3), endpoint("good", 1.0), endpoint("best", 3.0), tiers=tiers)
+    market.see("slow", times=50, ms=3_000)
+    market.see("good", times=50, ms=360)
+    market.see("best", times=50, ms=250)
+    return market

@@ -5,13 +5,13 @@ import pytest
 
 from providerrank.rules.ask import Ask, EmptyPool, Preferences
 from providerrank.rules.attempts import Fault
+from providerrank.rules.catalog import ModelRules, Tier
 from providerrank.rules.explain import explain, get_sight, make_brief
 from providerrank.rules.explain_words import tell_ordinal, tell_seconds
 from providerrank.rules.explanation import Explanation
 from providerrank.rules.finished import MAX_ATTEMPTS, MAX_TEXT, Finished, get_cut_ask
 from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS
-from providerrank.rules.router import ModelRules, Tier
 from providerrank.rules.sight import AGAIN_US, Looks
 from tests.unit.rules.market import Market, T, endpoint
 from tests.unit.rules.telling import Told, find

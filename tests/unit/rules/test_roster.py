@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from providerrank.rules.ask import Ask, EmptyPool, UnknownModel, UnknownTier
+from providerrank.rules.catalog import Catalog, ModelRules, Tier
 from providerrank.rules.cells import Cell
 from providerrank.rules.observation import Outcome
-from providerrank.rules.router import Ask, Catalog, EmptyPool, ModelRules, Router, Tier, UnknownModel, UnknownTier
+from providerrank.rules.router import Router
 from providerrank.rules.window import Window
 from tests.unit.rules.market import Market, S, endpoint
 
@@ -17,7 +19,7 @@ A, B, C = endpoint("a"), endpoint("b"), endpoint("c")
 
 
 def reconfigure(market: Market, *endpoints: object, **fields: object) -> None:
-    catalog = replace(market.router._catalog, endpoints=endpoints, **fields)  # type: ignore[arg-type]  # fields by name
+    catalog = replace(market.router._boards.catalog, endpoints=endpoints, **fields)  # type: ignore[arg-type]  # fields by name
     market.router.reconfigure(catalog)
 
 
@@ -150,7 +152,7 @@ def test_revisits_survive_new_positions() -> None:
 
 def test_new_prices_are_not_undone_by_the_catalog_they_replaced() -> None:
     market = Market(A, B)
-    catalog = market.router._catalog
+    catalog = market.router._boards.catalog
     market.router.reprice({"a/m": endpoint("a", 1.5).price})
     market.router.reconfigure(catalog)
     [row] = [row for row in market.router.ranking("m", market.now).rows if row.endpoint.id == "a/m"]
@@ -182,3 +184,22 @@ def test_a_beginner_leaves_alone_what_is_cooling_or_out_elsewhere() -> None:
     # The session fades as it would have where it was seen.
     twin.plan(Ask("m"), market.now + 1_200 * S)
     assert {row.state for row in twin.ranking("m", market.now + 1_200 * S).rows} == {"ok"}
+
+
+def test_the_same_catalog_again_changes_nothing() -> None:
+    market = Market(A, B)
+    market.see("a", times=3)
+    market.plan()
+    board = market.router._boards.get("m", "chat", None)
+    reconfigure(market, A, B)
+    assert market.router._boards.get("m", "chat", None) is board
+
+
+def test_what_is_retired_is_told_until_it_is_forgotten() -> None:
+    market = Market(A, B)
+    told = [market.router.has_retired]
+    reconfigure(market, B)
+    told.append(market.router.has_retired)
+    market.router.forget_retired()
+    told.append(market.router.has_retired)
+    assert told == [False, True, False]

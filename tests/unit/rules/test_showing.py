@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providerrank.rules.ask import UnknownModel
 from providerrank.rules.board import SMALL
+from providerrank.rules.catalog import ModelRules
 from providerrank.rules.cells import PROBE, Cell
 from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS
 from providerrank.rules.ranking import Glance, Ranked, Ranking
-from providerrank.rules.router import ModelRules, UnknownModel
 from tests.unit.rules.market import Market, S, T, endpoint
 
 
@@ -93,7 +94,7 @@ def test_showing_a_part_leaves_the_board_in_order() -> None:
         market.now += 90 * S
         market.router.ranking("m", market.now, limit=10)
         market.router.glance("m", market.now)
-        board = market.router._get_board("m", "chat", None)
+        board = market.router._boards.get("m", "chat", None)
         assert board.keys == sorted(board.keys)
         assert board.keys == [standing.key for standing in board.members]
 
@@ -132,3 +133,45 @@ def test_what_was_measured_of_a_cell() -> None:
 def test_an_unknown_model_has_no_ranking() -> None:
     with pytest.raises(UnknownModel):
         Market(endpoint("a")).router.ranking("x", T, limit=3)
+
+
+def test_something_is_usable_while_one_that_may_be_tried_is_not_believed_out() -> None:
+    market = Market(endpoint("a"), endpoint("b"), models=(ModelRules("m", pin=("a/m",), pin_only=True),))
+    assert market.router.has_usable(market.now)
+    market.fail("a", times=5)
+    assert not market.router.has_usable(market.now)
+    assert market.router.has_usable(market.now + 3_600 * S)
+    assert not Market().router.has_usable(T)
+
+
+def test_one_that_refused_us_is_not_usable_before_its_hold_is_over() -> None:
+    market = Market(endpoint("a"))
+    market.see("a", Outcome.REFUSED_US, ms=None)
+    state = market.router._endpoints["a/m"]
+    state.belief = 0.0
+    assert not market.router.has_usable(state.hold_until_us - 1)
+    assert market.router.has_usable(state.hold_until_us)
+
+
+def test_named_sessions_are_shown_the_latest_first() -> None:
+    market = Market(endpoint("a"), endpoint("b"))
+    market.see("a", session="one")
+    began = market.now
+    market.wait(60)
+    market.see("b", session="two")
+    market.fail("a", session="one")
+    market.see("b", session="one")
+    one, two = market.router.sessions(10, market.now)
+    assert (one.name, one.began_us, one.last_us, one.attempts) == ("one", began, market.now, 3)
+    assert [cell.endpoint_id for cell in one.cells] == ["b/m", "a/m"]
+    assert (two.name, two.attempts, [cell.endpoint_id for cell in two.cells]) == ("two", 1, ["b/m"])
+    failed = one.cells[1]
+    assert failed.task == "chat"
+    assert 1.0 < failed.requests < 2.0
+    assert 0.0 < failed.failures <= 1.0
+    assert failed.belief > PARAMS.belief_floor
+    assert one.cells[0].belief == PARAMS.belief_floor
+    market.wait(120)
+    later = market.router.sessions(1, market.now)
+    assert [session.name for session in later] == ["one"]
+    assert later[0].cells[1].failures == pytest.approx(failed.failures / 2, rel=0.02)

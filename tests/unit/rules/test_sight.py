@@ -6,10 +6,10 @@ import math
 import pytest
 
 from providerrank.rules.ask import EmptyPool, Preferences
+from providerrank.rules.catalog import ModelRules, Tier
 from providerrank.rules.cells import Price
 from providerrank.rules.observation import Outcome
 from providerrank.rules.params import PARAMS
-from providerrank.rules.router import ModelRules, Tier
 from providerrank.rules.sight import AGAIN_US, FRESH_US, MAX_ROWS, NEVER_US, Looks, Sight
 from tests.unit.rules.market import CAP, Market, endpoint
 

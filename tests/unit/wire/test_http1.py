@@ -226,6 +226,7 @@ def test_a_head_is_written() -> None:
         b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nX-A: \r\n\r\n"
     )
     assert write_head(299, []) == b"HTTP/1.1 299 Status\r\n\r\n"
+    assert write_head(299, [(b"A", b"1")], b"B: 2\r\n") == b"HTTP/1.1 299 Status\r\nA: 1\r\nB: 2\r\n\r\n"
 
 
 def test_a_chunk_is_written() -> None:

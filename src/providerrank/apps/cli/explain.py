@@ -59,7 +59,7 @@ def fetch(loaded: Loaded, request_id: str) -> Explanation:
     import httpx
 
     from providerrank.apps import compose
-    from providerrank.apps.config_rules import parse_address
+    from providerrank.apps.config.addresses import parse_address
     from providerrank.rules.explanation import Explanation
 
     host, port = parse_address(loaded.config.gateway.admin)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from providerrank.apps import compose as gateway_compose
 from providerrank.apps.admin.server import AdminServer
 from providerrank.apps.config import Loaded
-from providerrank.apps.config_rules import parse_address
+from providerrank.apps.config.addresses import parse_address
 from providerrank.apps.failures import CommandFailed
 from providerrank.apps.market import compose, metrics
 from providerrank.apps.market.nodes import build_miner, build_tools, now_us, probing, serving_desk, validating

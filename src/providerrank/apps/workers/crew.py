@@ -26,7 +26,7 @@ from typing_extensions import override
 from providerrank.apps import compose
 from providerrank.apps.admin.requests import RequestSource
 from providerrank.apps.config import Loaded
-from providerrank.apps.config_rules import parse_address
+from providerrank.apps.config.addresses import parse_address
 from providerrank.apps.failures import CommandFailed
 from providerrank.apps.plane import Plane, Windows
 from providerrank.apps.workers import messages

@@ -12,7 +12,7 @@ import re
 import tomllib
 from bisect import bisect_right
 
-from providerrank.apps.config import KeyPath
+from providerrank.apps.config.mistakes import KeyPath
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")

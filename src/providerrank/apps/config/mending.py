@@ -1,6 +1,6 @@
 """What is wrong with a file's shape, all of it at once: syntax, unknown keys, wrong types, missing keys.
 
-The schema is read off the structs in ``config``, so there is one description of it. ``salvage``
+The schema is read off the structs in ``tables``, so there is one description of it. ``salvage``
 walks file and schema together. Where they disagree it records a mistake and puts something harmless
 in the value's place, keeping every index where it was, so that the rest of the file can still be
 checked by the rules.
@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from providerrank.apps import config
-from providerrank.apps.config import Config, KeyPath, Mistake
+from providerrank.apps.config.mistakes import KeyPath, Mistake, show
+from providerrank.apps.config.tables import Config, convert
 
 Raw: TypeAlias = object
 """Parsed TOML: tables as dict, arrays as list, and scalars."""
@@ -71,7 +71,7 @@ def salvage(raw: Raw) -> tuple[Config, tuple[Mistake, ...]]:
     """Return a configuration with every misshapen part replaced, and a mistake for each of them."""
     walk = _Walk()
     mended = walk.value((), raw, msgspec.inspect.type_info(Config))
-    return config.convert(mended), tuple(walk.mistakes)
+    return convert(mended), tuple(walk.mistakes)
 
 
 class _Walk:
@@ -221,7 +221,7 @@ def _show(raw: Raw) -> str:
     if isinstance(raw, bool):
         return "true" if raw else "false"
     if isinstance(raw, str):
-        return config.show(raw)
+        return show(raw)
     return str(raw) if isinstance(raw, int | float) else _name_type(raw)
 
 

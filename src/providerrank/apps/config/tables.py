@@ -1,36 +1,13 @@
-"""The configuration file: its schema, and how it is read.
-
-The file is TOML; its whole shape is the structs below, and what they cannot say (an id named twice,
-a pin to nowhere) is in ``config_rules``. Reading either gives a ``Loaded`` that needs no further
-checking, or raises ``ConfigRefused`` with *every* mistake in the file, not the first.
-
-A file without mistakes takes a short way: parse, convert, check the rules. What explains mistakes
-(``config_shape``, ``config_lines``) is imported only when there is one, since a gateway keeps what
-it imports for as long as it runs.
-
-Secrets: ``env:NAME`` in the places that hold one stands for an environment variable. A ``Secret``
-never shows what it stands for; only ``Secret.reveal`` gives it out.
-"""
+"""The whole shape of the file, as structs; their docstrings and defaults are the reference."""
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-DEFAULT_NAME = "providerrank.toml"
 ENV_PREFIX = "env:"
-
-SHOWN_CHARACTERS = 60
-"""Enough of a wrong value to recognise it by."""
-
-PathPart = str | int
-KeyPath = tuple[PathPart, ...]
 
 
 class Secret:
@@ -264,113 +241,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validator: ValidatorTable = ValidatorTable()
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """One thing wrong with the file: where, and a sentence that says what to do about it."""
-
-    path: KeyPath
-    """Keys and 0-based indices from the top of the file; empty for the file as a whole."""
-    sentence: str
-    """What is wrong and the remedy, to be read after the place; never a secret."""
-    line: int | None = None
-    """1-based; None until located, or where the file has no such place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A configuration without mistakes, where it came from, and the environment its secrets live in."""
-
-    config: Config
-    path: Path
-    environ: Mapping[str, str]
-    notes: tuple[Mistake, ...] = ()
-    """Allowed, and probably not meant; for ``check`` and the log."""
-    text: str = ""
-    """As it was read, for processes that are to work from the same."""
-
-    def __repr__(self) -> str:
-        """Leave the environment out: it holds the secrets."""
-        return f"Loaded({str(self.path)!r})"
-
-    def reveal(self, secret: Secret | None) -> str | None:
-        """Return what a checked secret of this configuration stands for."""
-        return None if secret is None else secret.reveal(self.environ)
-
-
-class ConfigRefused(Exception):
-    """The file has mistakes; ``str`` gives one line for each, in the file's order."""
-
-    def __init__(self, path: Path, mistakes: tuple[Mistake, ...]) -> None:
-        super().__init__(path, mistakes)
-        self.path = path
-        self.mistakes = mistakes
-
-    def __str__(self) -> str:
-        return "\n".join(format_mistake(self.path, mistake) for mistake in self.mistakes)
-
-
-def format_path(path: KeyPath) -> str:
-    """Write a key path as the file's reader would: ``endpoints[2].price.input``."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            shown = part if part.replace("_", "").replace("-", "").isalnum() else f'"{part}"'
-            text += f".{shown}" if text else shown
-    return text
-
-
-def show(text: str) -> str:
-    """Quote a value of the file for a message: on one line, and no longer than it takes to recognise it."""
-    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return f'"{shown}"' if len(shown) <= SHOWN_CHARACTERS else f'"{shown[:SHOWN_CHARACTERS]}…"'
-
-
-def format_mistake(file: Path, mistake: Mistake) -> str:
-    """Put file, line and place before the sentence."""
-    where = f"{file}:{mistake.line}" if mistake.line else str(file)
-    place = format_path(mistake.path)
-    return f"{where}: {place} {mistake.sentence}" if place else f"{where}: {mistake.sentence}"
-
-
-def find_path(given: str | Path | None, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the file to read: what was given, else ``PROVIDERRANK_CONFIG``, else the one in this folder."""
-    return Path(given or environ.get("PROVIDERRANK_CONFIG") or DEFAULT_NAME)
-
-
-def load(path: Path, environ: Mapping[str, str] = os.environ) -> Loaded:
-    """Read and check a configuration file.
-
-    Raises ``ConfigRefused`` with every mistake found: in the TOML, the shape, the rules and the secrets.
-    """
-    return parse(_read(path), path, environ)
-
-
-def parse(text: str, path: Path, environ: Mapping[str, str]) -> Loaded:
-    """Check a configuration given as text; ``path`` only names it. Raises as ``load`` does."""
-    from providerrank.apps import config_rules
-
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        from providerrank.apps import config_shape
-
-        raise ConfigRefused(path, (config_shape.explain_syntax(str(error), text),)) from None
-    try:
-        config = convert(raw)
-    except msgspec.ValidationError:
-        from providerrank.apps import config_shape
-
-        config, mistakes = config_shape.salvage(raw)
-    else:
-        mistakes = ()
-    found, notes = config_rules.check(config, environ, damaged=[mistake.path for mistake in mistakes])
-    if mistakes or found:
-        raise ConfigRefused(path, _located((*mistakes, *found), text))
-    return Loaded(config, path, environ, _located(notes, text) if notes else (), text)
-
-
 def convert(raw: object) -> Config:
     """Turn parsed TOML into structs; raises ``msgspec.ValidationError`` at the first thing that does not fit."""
     return msgspec.convert(raw, Config, dec_hook=_decode_secret)
@@ -381,30 +251,3 @@ def _decode_secret(kind: type, value: object) -> Secret:
         return Secret(value)
     msg = "a secret is written as text"
     raise TypeError(msg)
-
-
-def _located(mistakes: tuple[Mistake, ...], text: str) -> tuple[Mistake, ...]:
-    from providerrank.apps.config_lines import Lines
-
-    lines = Lines(text)
-    placed = [Mistake(mistake.path, mistake.sentence, lines.find(mistake.path)) for mistake in mistakes]
-    return tuple(sorted(placed, key=lambda mistake: mistake.line or 0))
-
-
-def _read(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        sentence = "there is no such file: write one with `providerrank init`, or name another with -c."
-    except IsADirectoryError:
-        sentence = f"that is a folder: name the file in it, as in -c {path / DEFAULT_NAME}."
-    except OSError as error:
-        sentence = f"the file cannot be read ({error.strerror}): make it readable to this user."
-    else:
-        try:
-            # TOML is UTF-8; a byte order mark is what some editors put before it.
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise ConfigRefused(path, (Mistake((), "the file is not UTF-8 text: save it as UTF-8.", line),)) from None
-    raise ConfigRefused(path, (Mistake((), sentence),))

@@ -1,0 +1,1 @@
+"""What each section of a configuration must satisfy beyond its shape."""
