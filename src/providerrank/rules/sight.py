@@ -5,7 +5,8 @@ A request does not pay for this. A sight is shared by all requests that choose f
 only, nothing alive, so that what remembers a request does not keep a router.
 
 Memory is bounded twice: a sight has at most `MAX_ROWS` rows inside and as many above the price cap, and all sights of
-one `Looks` have at most ``max_rows`` together: past that the oldest lose theirs.
+one `Looks` have at most ``max_rows`` together: past that the oldest lose theirs. A sight lives as long as a request
+that is remembered, or a board, refers to it; what counts the rows does not keep it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from array import array
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from weakref import ref
 
 from providerrank.rules.cells import Endpoint, Price
 from providerrank.rules.params import SECOND_US, Params
@@ -74,7 +76,18 @@ class Row:
 class Sight:
     """One board at one moment."""
 
-    __slots__ = ("_endpoints", "_figures", "_params", "at_us", "left_out", "members", "model", "task", "until_us")
+    __slots__ = (
+        "__weakref__",
+        "_endpoints",
+        "_figures",
+        "_params",
+        "at_us",
+        "left_out",
+        "members",
+        "model",
+        "task",
+        "until_us",
+    )
 
     def __init__(self, board: Board | None, now_us: int, params: Params) -> None:
         """``board`` None: of nothing, and never outdated."""
@@ -186,12 +199,13 @@ def _weigh(sight: Sight) -> int:
 class Looks:
     """Takes sights and bounds what they hold. ``max_rows`` 0: takes none."""
 
-    __slots__ = ("_kept", "_params", "_rows", "max_rows", "none")
+    __slots__ = ("_params", "_rows", "_taken", "max_rows", "none")
 
     def __init__(self, max_rows: int, params: Params) -> None:
         self.max_rows = max_rows
         self._params = params
-        self._kept: deque[Sight] = deque()
+        self._taken: deque[tuple[ref[Sight], int]] = deque()
+        """With what each weighs, the oldest first. Some are gone: those in front are dropped at the next look."""
         self._rows = 0
         self.none = (Sight(None, 0, params),)
         """What a board has been seen as before it has been looked at: outdated, unless nobody ever looks."""
@@ -200,7 +214,7 @@ class Looks:
 
     @property
     def rows(self) -> int:
-        """Rows held now, and one for each sight."""
+        """Rows held now, at most, and one for each sight."""
         return self._rows
 
     def look(self, board: Board, now_us: int) -> None:
@@ -209,12 +223,15 @@ class Looks:
             return
         sight = Sight(board, now_us, self._params)
         board.sights = (sight,)
-        self._kept.append(sight)
-        self._rows += _weigh(sight)
-        while self._rows > self.max_rows:
-            oldest = self._kept.popleft()
-            self._rows -= _weigh(oldest)
-            oldest.forget()
+        taken, weight = self._taken, _weigh(sight)
+        taken.append((ref(sight), weight))
+        self._rows += weight
+        while self._rows > self.max_rows or taken[0][0]() is None:
+            oldest, weight = taken.popleft()
+            self._rows -= weight
+            gone = oldest()
+            if gone is not None:
+                gone.forget()
 
     def look_again(self, board: Board, now_us: int) -> Sight:
         """The board as it is now, or was a moment ago."""

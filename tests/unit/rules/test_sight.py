@@ -137,6 +137,25 @@ def test_all_sights_together_are_bounded_and_the_oldest_lose_their_rows() -> Non
     assert looks.rows == 12
 
 
+def test_a_sight_that_nothing_remembers_any_more_is_gone() -> None:
+    looks = Looks(1_000, PARAMS)
+    market = Market(endpoint("a"), endpoint("b"), endpoint("c"), looks=looks)
+    for _ in range(50):
+        market.plan()
+        market.now += FRESH_US
+    assert looks.rows <= 2 * 4, "the board's own, and the one before it"
+
+
+def test_one_that_is_remembered_keeps_its_rows_whatever_has_gone_since() -> None:
+    looks = Looks(1_000, PARAMS)
+    market = Market(endpoint("a"), endpoint("b"), endpoint("c"), looks=looks)
+    [remembered] = market.plan().sights
+    for _ in range(50):
+        market.now += FRESH_US
+        market.plan()
+    assert len(remembered.get_rows()) == 3
+
+
 def test_empty_sights_count_too() -> None:
     looks = Looks(10, PARAMS)
     market = Market(endpoint("a"), models=(ModelRules("none"),), looks=looks)
