@@ -19,8 +19,6 @@ from operator import attrgetter
 from random import Random
 from typing import Final
 
-import msgspec
-
 from providerrank.rules.affinity import Homes
 from providerrank.rules.ask import Ask, EmptyPool, Preferences, RoutingError, Sort, UnknownModel, UnknownTier
 from providerrank.rules.belief import (
@@ -39,6 +37,7 @@ from providerrank.rules.idle_probes import Rest
 from providerrank.rules.metering import compute_billing_ratio
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.rules.params import PARAMS, Params
+from providerrank.rules.placed import Placed
 from providerrank.rules.plan import Plan, Stage, tell_lane
 from providerrank.rules.pool import Pool, get_empty_pool, get_names, get_needed_context, is_named, is_verified
 from providerrank.rules.ranking import OFFERED, Glance, Ranked, Ranking, Weights
@@ -71,17 +70,6 @@ __all__ = [
     "UnknownTier",
     "Weights",
 ]
-
-
-class _Placed(msgspec.Struct, gc=False):
-    """One endpoint on its way into a ranking."""
-
-    place: tuple[bool, bool, float]
-    standing: Standing
-    failed: tuple[str, ...]
-    shown: str
-    belief: float
-    effective: float
 
 
 _get_place = attrgetter("place")
@@ -721,11 +709,11 @@ class Router:
             self._queue(standing.state)
         board.refresh(now_us)
 
-    def _place(self, board: Board, plan: Plan, pool: Pool, in_session: bool, now_us: int) -> list[_Placed]:
+    def _place(self, board: Board, plan: Plan, pool: Pool, in_session: bool, now_us: int) -> list[Placed]:
         """Every endpoint of a board with what its place in a ranking follows from."""
         params = self._params
         is_open = pool.min_reputation is None and pool.pins is None
-        first, placed = board.verified_first, list[_Placed]()
+        first, placed = board.verified_first, list[Placed]()
         for over_cap, standings in ((False, board.members), (True, board.excluded)):
             for standing in standings:
                 state = standing.state
@@ -749,7 +737,7 @@ class Router:
                 effective = (1.0 - belief) * composite
                 is_behind = first and (standing.cell.verified is None or not is_verified(standing))
                 place = (bool(failed), is_behind, -effective)
-                placed.append(_Placed(place, standing, failed, shown, belief, effective))
+                placed.append(Placed(place, standing, failed, shown, belief, effective))
         return placed
 
     def sessions(self, limit: int, now_us: int) -> list[SeenSession]:
@@ -766,7 +754,7 @@ class Router:
             seen.append(SeenSession(name, cells.began_us, last_us, cells.attempts, tuple(shown)))
         return seen
 
-    def _get_row(self, board: Board, placed: _Placed, plan: Plan, rank: int | None, now_us: int) -> Ranked:
+    def _get_row(self, board: Board, placed: Placed, plan: Plan, rank: int | None, now_us: int) -> Ranked:
         standing = placed.standing
         view = plan.view(board, standing, now_us)
         state, cell = standing.state, standing.cell
