@@ -38,7 +38,7 @@ def find_lack() -> str | None:
 
 
 def compile_modules(root: Path, modules: list[str], folder: Path) -> dict[str, str]:
-    """Compile ``modules`` (paths below ``root/src``) in ``folder``; returns where each library is to be, by its path."""
+    """Compile ``modules`` (paths below ``root/src``) in ``folder``; returns each library's path and its place."""
     from mypyc.build import mypycify
     from setuptools import Distribution
 

@@ -264,7 +264,7 @@ class Attempts:
         self._jitter = jitter
         self.state = _IDLE
         self.wake_us = _WAKE_US
-        """Between which times after a rate limit's end it goes on; the driver sets it for those who go first, or last."""
+        """Between which times after a rate limit's end to go on; the driver sets it for those who go first or last."""
         self._log: list[Attempt] = []
         self._later: list[Endpoint] = []
 
