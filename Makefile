@@ -61,10 +61,11 @@ compiled: $(VENV)/.dev ## a wheel in dist/ whose hot modules are compiled (needs
 test-compiled: compiled ## the tests of what is compiled, run on that wheel
 	@rm -rf $(VENV)/compiled
 	@$(PIP) --no-deps --target $(VENV)/compiled dist/providerrank-*.whl
-	@PYTHONPATH=$(VENV)/compiled $(BIN)/python -c "import providerrank.rules.router as r; raise SystemExit(r.__file__.endswith('.py'))" \
+	@PYTHONPATH=$(CURDIR)/$(VENV)/compiled $(BIN)/python -c "import providerrank.rules.router as r; raise SystemExit(r.__file__.endswith('.py'))" \
 	  || { echo "Nothing was compiled here, so there is nothing to test."; exit 1; }
-	PYTHONPATH=$(VENV)/compiled $(BIN)/python -m pytest -p no:cacheprovider tests/unit/rules tests/unit/wire tests/unit/gateway \
+	PYTHONPATH=$(CURDIR)/$(VENV)/compiled $(BIN)/python -m pytest -p no:cacheprovider tests/unit/rules tests/unit/wire tests/unit/gateway \
 	  tests/integration/test_gateway_*.py tests/integration/test_hostile*.py tests/integration/test_crew.py \
+	  tests/integration/test_serve.py tests/integration/test_explain.py tests/integration/test_admin.py \
 	  --deselect tests/integration/test_gateway_hedging.py::test_a_mistake_of_ours_leaves_neither_behind \
 	  --deselect tests/integration/test_gateway_keys.py::test_a_crash_of_ours_gives_back_what_was_held $(ARGS)
 

@@ -61,7 +61,7 @@ def test_who_does_not_ask_gets_the_plain_wheel(monkeypatch: pytest.MonkeyPatch) 
 
 def test_who_asks_needs_mypyc_and_what_builds_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROVIDERRANK_COMPILE", "1")
-    names = {need.partition(">=")[0] for need in make_hook(App()).dependencies()}
+    names = {need.replace(">=", "==").partition("==")[0] for need in make_hook(App()).dependencies()}
     assert {"mypy", "setuptools"} <= names
 
 
