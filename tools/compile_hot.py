@@ -47,7 +47,9 @@ def compile_modules(root: Path, modules: list[str], folder: Path) -> dict[str, s
     try:
         paths = [str(Path("src", module)) for module in modules]
         # What is not compiled is only read for its types: `make check` judges it.
-        extensions = mypycify(["--follow-imports=silent", *paths], opt_level="3", target_dir=str(folder / "c"), group_name=GROUP)
+        extensions = mypycify(
+            ["--follow-imports=silent", *paths], opt_level="3", target_dir=str(folder / "c"), group_name=GROUP
+        )
         command = Distribution({"name": GROUP, "ext_modules": extensions}).get_command_obj("build_ext")
         command.build_lib, command.build_temp = str(folder / "lib"), str(folder / "temp")
         command.ensure_finalized()
