@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 RULES_AND_WIRE := src/providerrank/rules/*,src/providerrank/wire/*
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz bench bench-cost bench-hedging bench-routing check format lock clean
+.PHONY: help demo test fuzz bench bench-cost bench-hedging bench-routing check format compiled test-compiled lock clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %s %-14s", $$1, $$2; $$1 = $$2 = ""; print }'
@@ -50,6 +50,24 @@ bench-routing: $(VENV)/.dev ## how far routing is from an oracle that knows ever
 fuzz: $(VENV)/.dev ## fuzz what reads strangers' bytes, guided by coverage (ARGS="--seconds 600")
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(PIP) "atheris>=3.0"
 	$(BIN)/python -m bench.fuzz $(ARGS)
+
+# setuptools builds what mypyc writes; needed for nothing else, and so in no lock file.
+compiled: $(VENV)/.dev ## a wheel in dist/ whose hot modules are compiled (needs a C compiler)
+	@$(BIN)/python -c "import setuptools" 2>/dev/null || $(PIP) "setuptools>=80"
+	@rm -f dist/providerrank-*.whl
+	PROVIDERRANK_COMPILE=1 $(BIN)/python -m hatchling build -t wheel -d dist
+
+# All that is not run on it: two tests that put a mistake into one of our own methods, which a compiled class does not let them.
+test-compiled: compiled ## the tests of what is compiled, run on that wheel
+	@rm -rf $(VENV)/compiled
+	@$(PIP) --no-deps --target $(VENV)/compiled dist/providerrank-*.whl
+	@PYTHONPATH=$(CURDIR)/$(VENV)/compiled $(BIN)/python -c "import providerrank.rules.router as r; raise SystemExit(r.__file__.endswith('.py'))" \
+	  || { echo "Nothing was compiled here, so there is nothing to test."; exit 1; }
+	PYTHONPATH=$(CURDIR)/$(VENV)/compiled $(BIN)/python -m pytest -p no:cacheprovider tests/unit/rules tests/unit/wire tests/unit/gateway \
+	  tests/integration/test_gateway_*.py tests/integration/test_hostile*.py tests/integration/test_crew.py \
+	  tests/integration/test_serve.py tests/integration/test_explain.py tests/integration/test_admin.py \
+	  --deselect tests/integration/test_gateway_hedging.py::test_a_mistake_of_ours_leaves_neither_behind \
+	  --deselect tests/integration/test_gateway_keys.py::test_a_crash_of_ours_gives_back_what_was_held $(ARGS)
 
 lock: $(VENV)/.dev ## resolve the dependencies anew
 	@for spec in requirements.lock: requirements-demo.lock:'--extra demo --extra market --group build' \

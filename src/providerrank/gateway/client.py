@@ -19,7 +19,8 @@ from typing_extensions import override
 
 from providerrank.gateway.outbox import CLOSE
 from providerrank.wire.errors import TooLarge, WireError
-from providerrank.wire.http1 import CONTINUE, LAST_CHUNK, Request, RequestReader, write_chunk, write_head
+from providerrank.wire.http1 import CONTINUE, LAST_CHUNK, RequestReader, write_chunk, write_head
+from providerrank.wire.incoming import Request
 from providerrank.wire.refusal import write_error
 
 if TYPE_CHECKING:

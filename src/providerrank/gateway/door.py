@@ -25,7 +25,8 @@ from providerrank.rules.cells import PROBE
 from providerrank.rules.finished import Finished, get_cut_ask
 from providerrank.wire.apis import DIALECTS, PATHS, read_any
 from providerrank.wire.errors import BadRequest
-from providerrank.wire.http1 import Request, clean_value
+from providerrank.wire.http1 import clean_value
+from providerrank.wire.incoming import Request
 from providerrank.wire.intake import Intake
 from providerrank.wire.models import describe_model, list_models
 

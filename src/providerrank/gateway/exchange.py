@@ -108,8 +108,6 @@ class Exchange:
     """What the client was told, or would have been."""
     code = ""
     _trace: Trace | None = None
-    usage: Usages = NO_USAGE
-    """Of the answer that the client has."""
     native_lines = b""
     """Header lines that are part of the API the client speaks, for endpoints that speak it too."""
     more_lines = b""
@@ -138,6 +136,8 @@ class Exchange:
         self.request_id = request_id
         self._plan = plan
         self._machine = Attempts(plan, gateway.timing, gateway.jitter)
+        self.usage: Usages = NO_USAGE
+        """Of the answer that the client has."""
         self.attempts = self._machine.log
         """Every attempt so far."""
         self._relay = Relay(intake) if intake.stream else None

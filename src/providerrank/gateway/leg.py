@@ -11,7 +11,7 @@ import asyncio
 import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from providerrank.gateway.upstream import Call, Target
 
 _any = msgspec.json.Decoder()
+_NO_HEADERS: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 
 MAX_ERROR_BYTES = 64 * 1024
 """Of an endpoint's error answer; more of it says nothing more."""
@@ -35,7 +36,7 @@ MAX_GROWTH = 50
 """Times that compressed bytes may have grown beyond ``SLICE_BYTES``: event streams, the most repetitive of answers,
 shrink by 10 to 30. One read of zeros would otherwise become a quarter of a gigabyte of events."""
 
-WEIGH_BYTES = 16 * 1024 * 1024
+WEIGH_BYTES: Final = 16 * 1024 * 1024
 """How much of a stream comes between two looks at what it says: longer than any opening (some echo the whole request),
 and of all that brings no content the most that is read, or held, of one attempt."""
 
@@ -63,8 +64,6 @@ class Leg:
     dialect: Dialect | None = None
     """What the endpoint was asked in; None: chat, or the client's own older API."""
     status = 0
-    headers: Mapping[bytes, bytes] = MappingProxyType({})
-    """Of an answer with another status than 200."""
     error_since_us: int | None = None
     """When such an answer began."""
     finished_us: int | None = None
@@ -81,6 +80,8 @@ class Leg:
         self._exchange = exchange
         self.attempt = attempt
         self.target = target
+        self.headers: Mapping[bytes, bytes] = _NO_HEADERS
+        """Of an answer with another status than 200."""
         self.body: list[bytes] = []
         """What has come of a body that is not passed on as it comes."""
 

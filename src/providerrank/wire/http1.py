@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable
 
 import httptools
-import msgspec
 
 from providerrank.wire.errors import BadHttp, TooLarge
+from providerrank.wire.incoming import Request
 
 REASONS = {
     200: b"OK",
@@ -45,18 +45,6 @@ MAX_HEADERS = 256
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
-
-
-class Request(msgspec.Struct, gc=False):
-    """One request, whole. A Struct since one is made for each request, and that is how it is made fastest."""
-
-    method: bytes
-    path: bytes
-    version: str
-    headers: dict[bytes, bytes]
-    """Names in lower case."""
-    body: bytes
-    keep_alive: bool
 
 
 class RequestReader:
