@@ -15,7 +15,7 @@ def demo(
     simulated: Annotated[bool, Parameter(negative="")] = False,
     market: bool = True,
     epochs: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=100))] = 3,
-    epoch_seconds: Annotated[float, Parameter(validator=validators.Number(gte=5, lte=3600))] = 40.0,
+    epoch_seconds: Annotated[float | None, Parameter(validator=validators.Number(gte=5, lte=3600))] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Route real prompts over endpoints of one real model while they break, one by one; then have them measured.
@@ -39,7 +39,7 @@ def demo(
     epochs
         How many epochs they work.
     epoch_seconds
-        How long an epoch is.
+        How long an epoch is; without it as long as this machine needs for its samples, which is measured.
     """
     from providerrank.apps.demo.market import Act
     from providerrank.apps.demo.show import DemoOptions, run_demo

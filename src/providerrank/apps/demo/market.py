@@ -2,13 +2,17 @@
 
 A whole subnet on this machine: a local chain, four miners of whom one makes records up, two validators. Every neuron is
 the real one; only the clock is quick (an epoch is most of a minute instead of 72) and the samples are few, since
-all endpoints of the demo share this machine's cores. What validators verify goes into the store that the demo's gateway
-ranks from, and the gateway's own ranking then cites it.
+all endpoints of the demo share this machine's cores. How long an epoch has to be for those few is measured first: the
+same model answers ten times as fast on an idle workstation as on a busy laptop. What validators verify goes into the
+store that the demo's gateway ranks from, and the gateway's own ranking then cites it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,22 +20,35 @@ from pathlib import Path
 import msgspec
 
 from providerrank.apps.demo.scenario import MODEL, Seller
+from providerrank.apps.market.nodes import probing
 from providerrank.apps.market.subnet import EpochReport, MinerRow, MinerSpec, SubnetSpec, running
 from providerrank.engines.chain_settings import derive_settings
-from providerrank.engines.prober_http import Target
+from providerrank.engines.prober_http import Clocks, Target
 from providerrank.market.asking import Market
-from providerrank.market.miner import MinerSettings
+from providerrank.market.miner import Miner, MinerSettings
 from providerrank.market.ports import RAO
 from providerrank.market.validator import Publisher, ValidatorSettings
 from providerrank.rules.cells import CHAT, Cell, Endpoint
+from providerrank.rules.challenge import compute_challenge
 from providerrank.rules.market_params import MARKET
 from providerrank.rules.params import PARAMS
+from providerrank.rules.schedule import COMMIT_PPM, REVEAL_PPM
 from providerrank.sim.liars import Fabricator
 
 EPOCHS = 3
-EPOCH_S = 40.0
 BLOCKS = 40
 """Of an epoch: half of them to measure in, two fifths to replay in."""
+LEAST_EPOCH_S = 20.0
+MOST_EPOCH_S = 120.0
+"""A machine so slow that this is too short shows fewer samples, and the show says so."""
+SLACK = 1.15
+"""Neurons take turns, and compute a little themselves."""
+TRIALS = 8
+"""Answers that the machine's pace is taken from, all asked for at once, as the neurons will."""
+CONCURRENCY = 2
+"""Requests of one neuron at a time."""
+REFERENCES = 1
+"""A validator's own measurements of a cell before the deadline."""
 
 LIAR = "mallory"
 MINERS = (MinerSpec("alice"), MinerSpec("bob"), MinerSpec("carol"), MinerSpec(LIAR, Fabricator))
@@ -45,6 +62,13 @@ SMALL = replace(MARKET, samples_min=3, records_min=3, replays_min=4, replays_max
 """An epoch of seconds holds no hundred replays; what is asked of them otherwise is the same."""
 
 
+WORDS = {"passed": "gate 1", "tripped": "gate 0", "uncovered": "gate 1, too few replays", "duplicate": "a duplicate"}
+"""A validator's verdict in few words; other codes are words already."""
+PAID_FOR = (
+    "Paid is what a miner knew better than the public; where nobody did, a tenth is shared out, and the rest is burned."
+)
+
+
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     """One epoch of the act, as ``--json`` prints it."""
 
@@ -56,6 +80,8 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     burned: float
     verified_cells: int
     replays: int
+    reasons: dict[str, str] = {}
+    """By miner: what a validator says of its bundle, where it has something to say."""
 
 
 class MarketSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +109,33 @@ class Act:
     """How long, and how many."""
 
     epochs: int = EPOCHS
-    epoch_s: float = EPOCH_S
+    epoch_s: float | None = None
+    """None: as long as this machine needs for the samples."""
+
+
+async def measure_pace(targets: Mapping[str, Target]) -> float:
+    """Challenges a second that these endpoints answer together, on this machine as busy as it is; 0: none."""
+    cells = [Cell(endpoint_id, CHAT) for endpoint_id in targets]
+    beacon = secrets.token_bytes(32)
+    challenges = [
+        (cells[at % len(cells)], compute_challenge(beacon, cells[at % len(cells)], at, CHALLENGE))
+        for at in range(TRIALS)
+    ]
+    async with probing(targets, Clocks(), TRIALS) as prober:
+        began_s = time.monotonic()
+        probes = await asyncio.gather(*(prober.ask(cell, challenge) for cell, challenge in challenges))
+        took_s = time.monotonic() - began_s
+    return sum(probe.ttft_us is not None for probe in probes) / took_s
+
+
+def compute_epoch_s(pace: float, cells: int) -> float:
+    """How long an epoch has to be for every miner's probes and every validator's replays at ``pace`` a second."""
+    honest = sum(miner.kind is Miner for miner in MINERS)
+    probes = honest * PROBES + len(VALIDATORS) * REFERENCES * cells
+    replays = len(VALIDATORS) * cells * SMALL.samples_min
+    to_measure, to_replay = COMMIT_PPM / 1_000_000, (1_000_000 - REVEAL_PPM) / 1_000_000
+    wanted_s = SLACK * max(probes / to_measure, replays / to_replay) / max(pace, 1e-3)
+    return min(max(wanted_s, LEAST_EPOCH_S), MOST_EPOCH_S)
 
 
 async def play(
@@ -99,15 +151,22 @@ async def play(
         # What was cut short by the end of an epoch shows in the figures; on a slow machine there is a lot of it.
         logging.getLogger(name).setLevel(logging.ERROR)
     endpoints = {seller.endpoint_id: Endpoint(seller.endpoint_id, MODEL, seller.price) for seller in sellers}
+    targets = {seller.endpoint_id: Target(base_urls[seller.name], MODEL, None) for seller in sellers}
+    epoch_s, because = act.epoch_s, "as asked"
+    if epoch_s is None:
+        pace = await measure_pace(targets)
+        epoch_s = compute_epoch_s(pace, len(targets))
+        because = f"enough for this machine, which answers {pace:.1f} challenges a second"
+    say(f"{act.epochs} epochs of {epoch_s:.0f} s each, {because}.", PAID_FOR)
     spec = SubnetSpec(
         miners=MINERS,
         validators=VALIDATORS,
-        targets={seller.endpoint_id: Target(base_urls[seller.name], MODEL, None) for seller in sellers},
+        targets=targets,
         market=Market(endpoints, {Cell(name, CHAT): 1.0 for name in endpoints}),
-        chain=derive_settings(BLOCKS, round(act.epoch_s * 1_000_000 / BLOCKS)),
+        chain=derive_settings(BLOCKS, round(epoch_s * 1_000_000 / BLOCKS)),
         miner=MinerSettings(params=SMALL, most_probes=PROBES, challenge=CHALLENGE),
-        validator=ValidatorSettings(params=SMALL, challenge=CHALLENGE, references=1),
-        concurrency=2,
+        validator=ValidatorSettings(params=SMALL, challenge=CHALLENGE, references=REFERENCES),
+        concurrency=CONCURRENCY,
     )
     told: list[Epoch] = []
     async with running(spec, folder, publisher) as subnet:
@@ -126,12 +185,18 @@ def build_epoch(report: EpochReport) -> Epoch:
         burned=report.burned_rao / RAO,
         verified_cells=report.verified_cells,
         replays=report.replays,
+        reasons={row.name: reason for row in report.miners if (reason := get_reason(row))},
     )
 
 
 def get_verdicts(row: MinerRow) -> list[str]:
     """What each validator made of a miner's bundle, in the order of their names."""
     return [row.judgements[name].code for name in sorted(row.judgements)]
+
+
+def get_reason(row: MinerRow) -> str:
+    """What the first validator that says why says of a miner's bundle."""
+    return next((row.judgements[name].reason for name in sorted(row.judgements) if row.judgements[name].reason), "")
 
 
 def find_caught(epochs: Sequence[Epoch], liar: str = LIAR) -> int | None:
@@ -147,7 +212,9 @@ def format_epoch(one: Epoch) -> list[str]:
     """An epoch, as lines."""
     lines = [f"Epoch {one.epoch}: {one.replays} replays so far, {one.verified_cells} cells verified"]
     for name, emission in one.emission.items():
-        verdicts = ", ".join(one.verdicts[name]) or "not judged"
+        verdicts = ", ".join(WORDS.get(code, code) for code in one.verdicts[name]) or "not judged"
         lines.append(f"  {name:8} {emission:7.3f} TAO  {verdicts}{'  <- makes records up' if name == LIAR else ''}")
     lines.append(f"  {'burned':8} {one.burned:7.3f} TAO")
-    return lines
+    silent = () if any(one.emission.values()) else one.emission
+    explained = [name for name in dict.fromkeys((LIAR, *silent)) if name in one.reasons]
+    return lines + [f"  why {name}: {one.reasons[name]}" for name in explained]

@@ -51,7 +51,7 @@ LOG_EVERY_S = 5.0
 """How often the table is written where there is no terminal to draw on."""
 RECOVERING_S = 6.0
 """How long the table says that an endpoint is coming back."""
-NOTHING_VERIFIED = "  nothing yet: too few samples on this machine; --epoch-seconds 80 gives it more time"
+NOTHING_VERIFIED = "  nothing yet: too few samples on this machine; --epoch-seconds 120 gives it more time"
 SEED = 20
 """The demo asks the same questions every time; what happens to them still depends on the machine."""
 
@@ -176,7 +176,7 @@ class _Show:
         self._say(
             "",
             f"The market: {len(market.MINERS)} miners measure these endpoints, {len(market.VALIDATORS)} validators "
-            f"replay: {act.epochs} epochs of {act.epoch_s:.0f} s, on a chain of this machine.",
+            "replay, on a chain of this machine.",
         )
         urls = {name: endpoint.base_url for name, endpoint in self._endpoints.items()}
         playing = asyncio.ensure_future(market.play(act, SELLERS, urls, folder, gateway.publisher, self._say))
