@@ -46,9 +46,13 @@ class Time:
         self.at_us += round(seconds * 1_000_000)
 
 
+def make_seed(name: str) -> bytes:
+    return sha256(name.encode()).digest()
+
+
 @cache
 def make_key(name: str) -> Hotkey:
-    return Hotkey(sha256(name.encode()).digest())
+    return Hotkey(make_seed(name))
 
 
 def get_address(name: str) -> str:

@@ -27,13 +27,22 @@ def run(module: str, *arguments: str) -> dict[str, Any]:
 
 
 def test_processes_killed_at_any_instant_neither_lose_nor_double_anything(tmp_path: Path) -> None:
-    """40 kills; bench/chain_crashes.py does 200."""
+    """40 kills; bench/crashes.py does 200."""
     found = run("chain_crashes", str(tmp_path), "40", "1")
     assert found["wrong"] == []
     # And there was something to lose.
     assert found["epochs"] >= 2
     assert found["neurons"] == 6
     assert min(found["receipts"].values()) >= 3
+
+
+def test_a_subnet_killed_at_any_instant_loses_no_reveal_and_doubles_nothing(tmp_path: Path) -> None:
+    """15 kills of miners, validators and the chain's clock; bench/crashes.py does 200."""
+    found = run("market_crashes", str(tmp_path), "15", "3")
+    assert found["wrong"] == []
+    assert found["epochs"] >= 2
+    assert found["commitments"] >= found["reveals"] >= 3
+    assert found["weights set"] >= 2
 
 
 def test_an_act_killed_before_any_of_its_statements_has_not_happened(tmp_path: Path) -> None:
