@@ -13,6 +13,7 @@ from providerrank.apps.demo.market import (
     MarketSummary,
     compute_epoch_s,
     find_caught,
+    format_end,
     format_epoch,
     measure_pace,
 )
@@ -73,3 +74,32 @@ def test_an_act_is_sound_where_the_liar_earned_nothing_once_caught_and_something
     assert MarketSummary(liar=LIAR, caught_in_epoch=0, epochs=epochs, evidence={"swift": "…"}).is_sound
     assert not MarketSummary(liar=LIAR, caught_in_epoch=0, epochs=epochs, evidence={}).is_sound
     assert not MarketSummary(liar="alice", caught_in_epoch=0, epochs=epochs, evidence={"swift": "…"}).is_sound
+
+
+def test_an_interrupted_act_says_what_was_seen_until_then_and_accuses_nobody_of_the_rest() -> None:
+    none = MarketSummary(liar=LIAR, caught_in_epoch=None, epochs=[], evidence={}, interrupted=True)
+    assert none.is_sound
+    assert format_end(none) == [
+        f"Interrupted after 0 whole epochs. {LIAR} was not caught. The gateway's ranking rests on nothing verified yet."
+    ]
+    one = MarketSummary(
+        liar=LIAR, caught_in_epoch=0, epochs=[make_epoch(0, 1.0, "tripped")], evidence={"swift": "…"}, interrupted=True
+    )
+    assert one.is_sound
+    assert format_end(one) == [
+        f"Interrupted after 1 whole epochs. {LIAR} was caught in epoch 0, and earned nothing from then on. "
+        "The gateway's ranking now rests on:",
+        "  swift    …",
+    ]
+
+
+def test_the_end_says_what_did_not_come_about() -> None:
+    uncaught = MarketSummary(liar=LIAR, caught_in_epoch=None, epochs=[], evidence={})
+    assert not uncaught.is_sound
+    [said] = format_end(uncaught)
+    assert "was not caught" in said
+    assert "--epoch-seconds" in said
+    paid = MarketSummary(
+        liar="alice", caught_in_epoch=0, epochs=[make_epoch(0, 1.0, "passed")], evidence={"swift": "…"}
+    )
+    assert "paid all the same" in format_end(paid)[0]

@@ -31,7 +31,8 @@ def demo(
     Parameters
     ----------
     seconds
-        Length of the show, at whose end the command ends; without it the gateway stays up until Ctrl-C.
+        Length of the show. With it the command ends by itself, once the market is over too; without it the gateway
+        stays up until Ctrl-C.
     simulated
         Use simulated endpoints even where the real model is installed.
     market

@@ -92,16 +92,17 @@ class MarketSummary(msgspec.Struct, frozen=True, kw_only=True):
     epochs: list[Epoch]
     evidence: dict[str, str]
     """By endpoint: what its place in the gateway's ranking rests on."""
+    interrupted: bool = False
+    """Before all epochs were over: what was not seen by then is nobody's fault."""
 
     @property
     def is_sound(self) -> bool:
         """The liar was caught and earned nothing from then on, and the gateway ranks by verified evidence."""
         caught = self.caught_in_epoch
-        return (
-            caught is not None
-            and all(one.emission.get(self.liar, 0.0) == 0.0 for one in self.epochs if one.epoch >= caught)
-            and bool(self.evidence)
-        )
+        if caught is None:
+            return self.interrupted
+        is_unpaid = all(one.emission.get(self.liar, 0.0) == 0.0 for one in self.epochs if one.epoch >= caught)
+        return is_unpaid and (bool(self.evidence) or self.interrupted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,9 @@ async def play(
     folder: Path,
     publisher: Publisher,
     say: Callable[..., None],
-) -> list[Epoch]:
-    """Run the subnet for so many epochs, telling each; ``base_urls`` by seller's name."""
+    told: list[Epoch],
+) -> None:
+    """Run the subnet for so many epochs, telling each as it ends into ``told``; ``base_urls`` by seller's name."""
     for name in ("httpx", "providerrank.miner", "providerrank.validator", "providerrank.replays"):
         # What was cut short by the end of an epoch shows in the figures; on a slow machine there is a lot of it.
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -157,7 +159,8 @@ async def play(
         pace = await measure_pace(targets)
         epoch_s = compute_epoch_s(pace, len(targets))
         because = f"enough for this machine, which answers {pace:.1f} challenges a second"
-    say(f"{act.epochs} epochs of {epoch_s:.0f} s each, {because}.", PAID_FOR)
+    minutes = act.epochs * epoch_s / 60
+    say(f"{act.epochs} epochs of {epoch_s:.0f} s each ({minutes:.1f} minutes), {because}.", PAID_FOR)
     spec = SubnetSpec(
         miners=MINERS,
         validators=VALIDATORS,
@@ -168,12 +171,10 @@ async def play(
         validator=ValidatorSettings(params=SMALL, challenge=CHALLENGE, references=REFERENCES),
         concurrency=CONCURRENCY,
     )
-    told: list[Epoch] = []
     async with running(spec, folder, publisher) as subnet:
         for number in range(act.epochs):
             told.append(build_epoch(await subnet.report(number)))
             say(*format_epoch(told[-1]))
-    return told
 
 
 def build_epoch(report: EpochReport) -> Epoch:
@@ -218,3 +219,20 @@ def format_epoch(one: Epoch) -> list[str]:
     silent = () if any(one.emission.values()) else one.emission
     explained = [name for name in dict.fromkeys((LIAR, *silent)) if name in one.reasons]
     return lines + [f"  why {name}: {one.reasons[name]}" for name in explained]
+
+
+def format_end(mined: MarketSummary) -> list[str]:
+    """What the act came to, as lines."""
+    if mined.caught_in_epoch is not None:
+        said = f"{mined.liar} was caught in epoch {mined.caught_in_epoch}, and earned nothing from then on."
+        if not mined.is_sound and mined.evidence:
+            said = f"{mined.liar} was caught in epoch {mined.caught_in_epoch}, and was paid all the same."
+    else:
+        said = f"{mined.liar} was not caught."
+    if mined.interrupted:
+        said = f"Interrupted after {len(mined.epochs)} whole epochs. {said}"
+    if not mined.evidence:
+        too_few = "" if mined.interrupted else ": too few samples for this machine; a longer --epoch-seconds gives more"
+        return [f"{said} The gateway's ranking rests on nothing verified yet{too_few}."]
+    rests = [f"  {name:8} {words}" for name, words in mined.evidence.items()]
+    return [f"{said} The gateway's ranking now rests on:", *rests]

@@ -51,7 +51,6 @@ LOG_EVERY_S = 5.0
 """How often the table is written where there is no terminal to draw on."""
 RECOVERING_S = 6.0
 """How long the table says that an endpoint is coming back."""
-NOTHING_VERIFIED = "  nothing yet: too few samples on this machine; --epoch-seconds 120 gives it more time"
 SEED = 20
 """The demo asks the same questions every time; what happens to them still depends on the machine."""
 
@@ -179,19 +178,21 @@ class _Show:
             "replay, on a chain of this machine.",
         )
         urls = {name: endpoint.base_url for name, endpoint in self._endpoints.items()}
-        playing = asyncio.ensure_future(market.play(act, SELLERS, urls, folder, gateway.publisher, self._say))
+        epochs: list[market.Epoch] = []
+        playing = asyncio.ensure_future(market.play(act, SELLERS, urls, folder, gateway.publisher, self._say, epochs))
         await _first(self._stop.wait, lambda: asyncio.wait([playing]))
-        if not playing.done():
+        is_interrupted = not playing.done()
+        if is_interrupted:
             playing.cancel()
             await asyncio.wait([playing])
-            epochs = []
         else:
-            epochs = playing.result()
+            playing.result()
         return market.MarketSummary(
             liar=market.LIAR,
             caught_in_epoch=market.find_caught(epochs),
             epochs=epochs,
             evidence=await gateway.get_evidence(),
+            interrupted=is_interrupted,
         )
 
     def _report_market(self, summary: Summary) -> None:
@@ -199,9 +200,7 @@ class _Show:
         if self._options.as_json or mined is None:
             self._report(summary)
             return
-        caught = "was not caught" if mined.caught_in_epoch is None else f"was caught in epoch {mined.caught_in_epoch}"
-        self._say("", f"{mined.liar} {caught}. The gateway's ranking now rests on:")
-        self._say(*[f"  {name:8} {words}" for name, words in mined.evidence.items()] or [NOTHING_VERIFIED])
+        self._say("", *market.format_end(mined))
 
     def _say(self, *lines: str) -> None:
         """Write lines as they are."""
