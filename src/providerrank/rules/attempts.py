@@ -435,12 +435,11 @@ class Attempts:
         if now_us < due_us:
             self.due_us = attempt.due_us = min(attempt.due_us, due_us)
             return None
-        budget, waited_us = watch.hedges, now_us - attempt.started_us
-        is_paid = budget.has_one(waited_us / max(after_us, 1))
-        endpoint = self._candidates.next(now_us, spare=True) if is_paid else None
+        budget = watch.hedges
+        endpoint = self._candidates.next(now_us, spare=True) if budget.has_one() else None
         if endpoint is None:
-            # Asked again soon: who waits longest has most to gain, and is served before those who wait less.
-            self.due_us = attempt.due_us = min(attempt.due_us, now_us + max(FIRST_LOOK_US, waited_us // HEDGE_STEPS))
+            again_us = max(FIRST_LOOK_US, (now_us - attempt.started_us) // HEDGE_STEPS)
+            self.due_us = attempt.due_us = min(attempt.due_us, now_us + again_us)
             return None
         budget.take()
         self._hedged = True

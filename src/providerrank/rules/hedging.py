@@ -20,9 +20,8 @@ moment
     hedges so far <= share * requests so far.
 
 Nothing refunds one: a hedge that loses has been paid for. Since demand at the p95 is about what is earned, the bucket
-is often near empty, and then who has waited longest should come first: it has most to gain. So one that has waited
-``w`` times as long as made it due leaves ``hedge_reserve * (2 - w)`` of a full bucket alone, while ``w < 2``, and one
-that was refused asks again soon.
+is often near empty: who finds it so asks again soon. (To keep a reserve for those who wait longest sounds better and
+was worse: slow answers come together, and what is kept for later waits of one run is missing at its beginning.)
 
 *What a loser says.* The attempt that is dropped has shown no content after so long, which counts against nobody, but
 is evidence all the same: a *censored* observation, its TTFT is at least that. To forget it would make a slow endpoint
@@ -44,7 +43,7 @@ MILLION = 1_000_000
 class HedgeBudget:
     """A token bucket of hedges, filled by requests. Exact: it counts in millionths of a hedge, as integers."""
 
-    __slots__ = ("_counted", "_most", "_params", "_reserve", "_saved", "_share", "requests", "taken")
+    __slots__ = ("_counted", "_most", "_params", "_saved", "_share", "requests", "taken")
 
     def __init__(self, share: float, params: Params = PARAMS) -> None:
         """``share`` of requests, 0..1, may have a second attempt."""
@@ -65,12 +64,11 @@ class HedgeBudget:
     def _set(self, share: float) -> None:
         self._share = round(share * MILLION)
         self._most = max(MILLION, self._share * self._params.hedge_saved_requests)
-        self._reserve = self._params.hedge_reserve * (self._most - MILLION)
 
-    def has_one(self, waited: float = 2.0) -> bool:
-        """Whether a hedge is paid for, by one that has ``waited`` so many times as long as made it due."""
+    def has_one(self) -> bool:
+        """Whether a hedge is paid for."""
         self._earn()
-        return self._saved >= MILLION + self._reserve * max(0.0, 2.0 - waited)
+        return self._saved >= MILLION
 
     def _earn(self) -> None:
         new, self._counted = self.requests - self._counted, self.requests

@@ -218,8 +218,6 @@ class Params:
     """Of requests, at most this many have a second attempt; the buyer's setting replaces it."""
     hedge_saved_requests: int = 1_000
     """What so many requests earn can be saved up: slow answers come together, and an overload must not be doubled."""
-    hedge_reserve: float = 0.25
-    """Of what can be saved up, kept for those who have waited twice as long as made them due."""
     hedge_requests: float = 20.0
     """TTFTs of a cell's own before its p95 is trusted: of fewer it is only their slowest."""
     hedge_floor_us: int = 100_000

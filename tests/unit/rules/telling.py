@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from providerrank.rules.ask import Ask, Preferences
 from providerrank.rules.attempts import Answer, Attempt, Attempts, Fail, Fault, Hedge, Try, Wait
 from providerrank.rules.cells import Endpoint
@@ -12,7 +10,6 @@ from providerrank.rules.explanation import Candidate, Explanation
 from providerrank.rules.finished import CLIENT_LEFT, Finished, get_cut_ask, get_kept_log
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Observation
-from providerrank.rules.params import PARAMS
 from tests.playbook import TIMING
 from tests.unit.rules.market import Market
 
@@ -36,7 +33,7 @@ class Told:
         self.plan = market.router.plan(Ask(model, preferences=preferences, **ask), market.now)  # type: ignore[arg-type]  # fields by name
         self.machine = Attempts(self.plan, TIMING, lambda: 0.0)
         self.status, self.code, self.broken_off = 200, "", False
-        self.hedges = HedgeBudget(1.0, replace(PARAMS, hedge_reserve=0.0))
+        self.hedges = HedgeBudget(1.0)
         self._do(self.machine.begin(market.now))
 
     def _do(self, action: object) -> None:

@@ -6,7 +6,6 @@ second attempt may begin after so much silence. An event is about the live attem
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -29,7 +28,6 @@ from providerrank.rules.attempts import (
 )
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.hedging import HedgeBudget
-from providerrank.rules.params import PARAMS
 from tests.playbook import FIRST_TOKEN_US, TIMING, Pool, endpoint
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "attempts.json"
@@ -110,7 +108,7 @@ class Watch:
 
     def __init__(self, given: Input) -> None:
         self._hedge_us = given.hedge_us
-        self.hedges = HedgeBudget(1.0, replace(PARAMS, hedge_reserve=0.0))
+        self.hedges = HedgeBudget(1.0)
         self.hedges.requests = given.hedges
 
     def get_silence_us(self, endpoint: Endpoint, budget_us: int) -> int:

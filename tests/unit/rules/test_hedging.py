@@ -58,18 +58,6 @@ def test_a_small_share_can_still_be_saved_up_for() -> None:
     assert budget.has_one()
 
 
-def test_a_reserve_is_kept_for_those_who_wait_longest() -> None:
-    budget = HedgeBudget(0.05)
-    kept = PARAMS.hedge_reserve * (0.05 * PARAMS.hedge_saved_requests - 1)
-    for saved, expected in (
-        (1.0, [False, False, True, True]),
-        (1.0 + kept / 2, [False, True, True, True]),
-        (1.0 + kept, [True, True, True, True]),
-    ):
-        budget.requests = round(saved * 20 + 0.5)
-        assert [budget.has_one(waited) for waited in (1.0, 1.5, 2.0, 9.0)] == expected, saved
-
-
 def test_at_no_moment_there_were_more_than_the_share() -> None:
     """Whatever asks for them, and though millionths are added thousands of times."""
     draw = random.Random(5).random

@@ -17,9 +17,6 @@ GOES_ON = [fault for fault, rule in TABLE.items() if rule.next_endpoint]
 ENDS = [fault for fault, rule in TABLE.items() if rule.to_client and not rule.next_endpoint]
 
 
-TENTHS = {0.25: "quarter"}
-
-
 def slow() -> Playbook:
     request = play("a", "b", "c", hedge_us=200 * MS).begin().tries("a").connects()
     return request.runs_out().hedges_on("b").connects("b")
@@ -71,7 +68,6 @@ def test_the_figures_are_those_of_the_code() -> None:
     assert f"no longer than {PARAMS.hedge_input_tokens} tokens" in page
     assert f"what {PARAMS.hedge_saved_requests} requests earn can be saved up" in page
     assert f"fewer than one in {1 / PARAMS.hedge_hopeless:g} would win" in page
-    assert f"a {TENTHS[PARAMS.hedge_reserve]} of what can be saved up" in page
 
 
 def test_it_is_found_from_the_pages_that_speak_of_it() -> None:
