@@ -258,10 +258,9 @@ def test_who_was_refused_asks_again_a_tenth_later() -> None:
     request.passes(HEDGE_US // HEDGE_STEPS - 1).carries_on().passes(1).hedges_on("b")
 
 
-def test_the_last_of_the_budget_is_for_who_waits_twice_as_long() -> None:
+def test_the_last_of_the_budget_is_for_who_comes_first() -> None:
     request = play("a", "b", hedge_us=HEDGE_US)
     request.hedges = HedgeBudget(0.05)
     request.hedges.requests = 20
-    request.begin().tries("a").connects().passes(HEDGE_US).carries_on()
-    request.passes(HEDGE_US // 2).carries_on()
-    request.passes(HEDGE_US).hedges_on("b")
+    request.begin().tries("a").connects().passes(HEDGE_US).hedges_on("b")
+    assert not request.hedges.has_one()
