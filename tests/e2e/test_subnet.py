@@ -22,18 +22,18 @@ from providerrank.sim.providers import SimProviders
 from providerrank.sim.spec import EndpointSpec, Ttft
 
 EPOCHS = 3
-MOST_EPOCHS = 9
+MOST_EPOCHS = 7
 """A busy machine replays little in an epoch of seconds. Then the bets against the liar, which are carried from epoch to
 epoch, take longer to be won, and an honest miner that was replayed too little waits for its pay."""
 HONEST = ("one", "two", "three")
-EPOCH_US = 6_000_000
+EPOCH_US = 12_000_000
 BLOCKS = 40
 MEDIANS_S = {"alpha": 0.06, "beta": 0.08, "gamma": 0.12, "delta": 0.2}
 SMALL = replace(MARKET, samples_min=6, records_min=6, replays_min=12, replays_max=40)
 """Seconds of an epoch hold no hundred replays; what is asked of them otherwise is the same."""
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_the_liar_earns_nothing_and_what_is_verified_is_the_truth(tmp_path: Path) -> None:
     specs = [
         EndpointSpec(name=name, ttft=Ttft(median=median, sigma=0.1), reply_tokens=8)
