@@ -54,7 +54,9 @@ async def test_the_liar_earns_nothing_and_what_is_verified_is_the_truth(tmp_path
         )
         async with running(spec, tmp_path, publisher) as subnet:
             reports = [await subnet.report(epoch) for epoch in range(EPOCHS)]
-            while not (find_tripped(reports) and are_paid(reports)) and len(reports) < MOST_EPOCHS:
+            while len(reports) < MOST_EPOCHS and not (
+                find_tripped(reports) and are_paid(reports) and are_verified(publisher)
+            ):
                 reports.append(await subnet.report(len(reports)))
     check_liar(reports)
     check_verified(publisher)
@@ -88,10 +90,16 @@ def check_liar(reports: list[EpochReport]) -> None:
     assert codes <= {"passed", "uncovered"}
 
 
+def are_verified(publisher: MemoryPublisher) -> bool:
+    """Whether both validators have verified every cell."""
+    verified = combine_findings(publisher.findings.values())
+    return len(verified) == len(MEDIANS_S) and all(len(one.findings) == 2 for one in verified.values())
+
+
 def check_verified(publisher: MemoryPublisher) -> None:
     verified = combine_findings(publisher.findings.values())
-    assert len(verified) == len(MEDIANS_S)
+    assert are_verified(publisher)
     by_name = {cell.endpoint_id.partition("/")[0]: one for cell, one in verified.items()}
     # In the order of the truth, whatever the liar said of it.
     assert sorted(by_name, key=lambda name: by_name[name].log_ttft) == sorted(MEDIANS_S, key=lambda n: MEDIANS_S[n])
-    assert all(len(one.findings) == 2 and one.replays > 0 for one in by_name.values())
+    assert all(one.replays > 0 for one in by_name.values())
