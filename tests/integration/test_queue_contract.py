@@ -7,14 +7,17 @@ import asyncio
 import msgspec
 import pytest
 
+from providerrank.engines.journal_file import JournalFile
 from providerrank.engines.queue_local import LocalQueue
-from providerrank.market.asking import Probe
+from providerrank.market.asking import Probe, compute_spent_nusd
 from providerrank.market.journal import Purpose
-from providerrank.market.replays import Job, Worker
+from providerrank.market.notes import encode_probe
+from providerrank.market.replays import Job, ReplayDesk, Worker
+from providerrank.market.stats import ValidatorStats
 from providerrank.rules.cells import Cell
 from providerrank.rules.challenges.shape import Answer, Challenge
 from providerrank.rules.observation import Outcome
-from tests.market_bed import FakeChecker
+from tests.market_bed import ENDPOINTS, FakeChecker, make_bed
 
 SOON_S = 0.05
 
@@ -135,3 +138,39 @@ async def test_a_job_that_cannot_be_read_is_not_tried_for_ever(queue: LocalQueue
     [delivery] = await queue.pull(1, 0)
     await Worker(queue, LocalQueue(), Prober(), FakeChecker()).process(delivery)
     assert await queue.count() == 0
+
+
+async def test_what_a_dead_worker_began_is_paid_for_and_settled_once(queue: LocalQueue) -> None:
+    results, prober, journal = LocalQueue(), Prober(), JournalFile(":memory:")
+    bed = make_bed()
+    async with bed.validator(journal) as validator:
+        tools = validator.desk.tools
+    desk = ReplayDesk(tools, queue, results, ENDPOINTS, None, ValidatorStats())
+    job = Job(epoch=1, purpose=Purpose.REPLAY, endpoint_id="alpha/m", task="chat", index=0, beacon="00" * 32)
+    most_nusd = desk.get_nusd(job)
+    measuring = asyncio.create_task(desk.measure([job], tools.now_us() + 10_000_000))
+    taking = asyncio.create_task(desk.run())
+    dying = asyncio.create_task(Worker(queue, results, prober, FakeChecker(), at_once=1).run())
+    while not prober.asked:
+        await asyncio.sleep(0)
+    assert journal.get_spent_nusd(tools.now_us()) == most_nusd, "charged before it is sent"
+    dying.cancel()
+    living = asyncio.create_task(Worker(queue, results, prober, FakeChecker(), at_once=1).run())
+    await asyncio.wait_for(measuring, 10)
+    probe = desk.get(job)
+    assert probe is not None
+    spent_nusd = 2 * compute_spent_nusd(ENDPOINTS["alpha/m"], probe, most_nusd)
+    assert journal.get_spent_nusd(tools.now_us()) == spent_nusd > 0
+    # The dead one's word, were it to come after all, and the same job once more: nothing is paid again.
+    desk.results = LocalQueue()
+    await desk.results.publish(job.id, msgspec.msgpack.encode((1, encode_probe(probe))))
+    again = asyncio.create_task(desk.run())
+    while await desk.results.count():
+        await asyncio.sleep(0)
+    await desk.measure([job], tools.now_us() + 10_000_000)
+    assert prober.asked == 2
+    assert journal.get_spent_nusd(tools.now_us()) == spent_nusd
+    assert await desk.results.count() == 0
+    for task in (taking, living, again):
+        task.cancel()
+    await asyncio.gather(dying, taking, living, again, return_exceptions=True)

@@ -10,7 +10,7 @@ from providerrank.market.desk import MAX_BODY, Reply, Request, write_leaves
 from providerrank.wire.auth import sign_request
 from providerrank.wire.bundle import read_bundle
 from providerrank.wire.opening import decode_opening, verify_opening
-from tests.chains import get_address, make_key
+from tests.chains import STAKE, get_address, make_key
 from tests.market_bed import Bed, make_bed
 
 
@@ -61,6 +61,11 @@ async def test_who_has_no_permit_or_no_stake_is_not_served() -> None:
     assert other_miner.status == 403
     unsigned = await ask(bed, "validator", "GET", "/v1/bundles/0", signed=False)
     assert (unsigned.status, get_code(unsigned)) == (401, "not-signed")
+    # Stake alone is no permit: that is given at an epoch's end.
+    rich = bed.connect("miner")
+    await rich.fund(2 * STAKE)
+    await rich.move_stake(2 * STAKE)
+    assert get_code(await ask(bed, "miner", "GET", "/v1/bundles/0")) == "no-permit"
     chain = bed.connect("validator")
     await chain.move_stake(-(await chain.balance())[1])
     assert (await ask(bed, "validator", "GET", "/v1/bundles/0")).status == 403

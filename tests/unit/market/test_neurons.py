@@ -18,7 +18,7 @@ from providerrank.market.validator import ValidatorSettings
 from providerrank.rules.cells import Cell
 from providerrank.rules.observation import Outcome
 from providerrank.sim.liars import Fabricator
-from tests.chains import get_address
+from tests.chains import DIGEST, get_address
 from tests.market_bed import SMALL, Bed, FakeProber, make_bed
 
 
@@ -68,7 +68,6 @@ async def test_a_bad_bundle_is_refused_with_its_code_and_stops_nothing(
     bed = make_bed()
     bad, good = await bed.make_miner("miner"), await bed.make_miner("other")
     await mine(bed, bad)
-    bed.time.at_us = min(bed.time.at_us, bed.time.at_us)
     bed.neurons.change = change
     journal = JournalFile(":memory:")
     assert await judge(bed, journal) == {get_address("miner"): code}
@@ -108,24 +107,84 @@ async def test_openings_that_are_withheld_or_another_s_trip() -> None:
         assert await judge(bed) == {get_address("miner"): "tripped"}
 
 
-async def test_an_unreachable_miner_loses_its_epoch_and_all_of_them_is_our_own_network() -> None:
+@pytest.mark.parametrize(
+    ("gone", "codes"),
+    [
+        ({"other"}, {"miner": "passed", "other": "unreachable"}),
+        # Of several that are gone at once none is judged: more likely it is we who are cut off.
+        ({"miner", "other"}, {}),
+    ],
+)
+async def test_an_unreachable_miner_loses_its_epoch_and_all_of_them_is_our_own_network(
+    gone: set[str], codes: dict[str, str]
+) -> None:
     bed = make_bed()
-    await mine(bed, await bed.make_miner())
-    bed.neurons.unreachable = {get_address("miner")}
-    assert await judge(bed) == {get_address("miner"): "unreachable"}
+    miner = await bed.make_miner()
+    await bed.make_miner("other")
+    other = bed.connect("other")
+    await other.commit(0, DIGEST)
+    await mine(bed, miner)
+    await other.reveal(0, b"salt")
+    bed.neurons.unreachable = {get_address(name) for name in gone}
+    assert await judge(bed) == {get_address(name): code for name, code in codes.items()}
 
 
-async def test_our_own_faults_trip_nobody() -> None:
+async def test_who_reveals_too_late_is_passed_over_and_stops_nothing() -> None:
+    bed = make_bed()
+
+    class Late(LocalChain):
+        @override
+        async def reveal(self, epoch: int, opening: bytes) -> Receipt:
+            await self.advance((await self.head()).phases.reveal_until)
+            return await super().reveal(epoch, opening)
+
+    late = await bed.make_miner("miner", chain=Late(bed.ledger, get_address("miner"), bed.time.sleep))
+    await mine(bed, late)
+    assert late.stats.missed == {"DeadlinePassed": 1}
+    assert not late.is_shown(0)
+    chain = bed.connect("validator")
+    phases = (await chain.head()).phases
+    assert [one.opening for one in await chain.commitments(phases)] == [None]
+    journal = JournalFile(":memory:")
+    async with bed.validator(journal) as validator:
+        await validator.run_epoch(await chain.head())
+        outcome = validator.get_outcome(0)
+        assert outcome is not None
+        assert outcome.judgements == ()
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED_US, Outcome.FAILURE])
+async def test_our_own_faults_trip_nobody(outcome: Outcome) -> None:
     bed = make_bed()
     await mine(bed, await bed.make_miner())
 
     def refuse(_: Cell, probe: Probe) -> Probe:
-        return replace(probe, outcome=Outcome.REFUSED_US, own_fault="the endpoint refuses our key", ttft_us=None)
+        return replace(probe, outcome=outcome, own_fault="the endpoint refuses our key", ttft_us=None)
 
     prober = FakeProber(bed.time, spoil=refuse)
     assert await judge(bed, prober=prober) == {get_address("miner"): "uncovered"}
     assert prober.asked
     assert bed.publisher.findings == {}
+
+
+async def test_a_cell_whose_endpoint_refuses_our_key_is_abstained_from_and_the_others_are_judged() -> None:
+    bed = make_bed()
+    await mine(bed, await bed.make_miner())
+
+    def refuse(cell: Cell, probe: Probe) -> Probe:
+        if cell.endpoint_id != "beta/m":
+            return probe
+        return replace(probe, outcome=Outcome.REFUSED_US, own_fault="the endpoint refuses our key", ttft_us=None)
+
+    async with bed.validator(JournalFile(":memory:"), FakeProber(bed.time, spoil=refuse)) as validator:
+        head = await bed.connect("validator").head()
+        await validator.run_epoch(head)
+        outcome = validator.get_outcome(head.epoch)
+        assert outcome is not None
+        [judged] = outcome.judgements
+        assert judged.code == "passed"
+        assert judged.replays > 0
+        assert validator.stats.abstained_cells == 1
 
 
 async def test_a_replay_limit_is_kept() -> None:
