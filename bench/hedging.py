@@ -24,7 +24,8 @@ from pathlib import Path
 
 from providerrank.gateway.server import TICK_S
 from providerrank.rules.ask import Ask
-from providerrank.rules.attempts import Attempt, Attempts, Hedge, Timing, Try
+from providerrank.rules.attempt import Attempt, Try
+from providerrank.rules.attempts import Attempts, Hedge, Timing
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules
 from providerrank.rules.cells import CHAT, Endpoint, Price
 from providerrank.rules.hedging import HedgeBudget

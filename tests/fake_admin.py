@@ -10,7 +10,7 @@ from providerrank.apps.admin.requests import RingRequests
 from providerrank.apps.admin.usage import KeyReading, KeySource
 from providerrank.gateway.ring import Ring
 from providerrank.rules.ask import Ask
-from providerrank.rules.attempts import Attempt, Fault
+from providerrank.rules.attempt import Attempt, Fault
 from providerrank.rules.catalog import Catalog, ModelRules, Tier
 from providerrank.rules.cells import Cell, Endpoint, Price
 from providerrank.rules.finished import Finished

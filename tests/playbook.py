@@ -16,22 +16,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from providerrank.rules.attempts import (
-    FINISH,
-    RELAY,
-    Action,
-    Answer,
-    Attempt,
-    Attempts,
-    Drop,
-    Fail,
-    Fault,
-    Hedge,
-    State,
-    Timing,
-    Try,
-    Wait,
-)
+from providerrank.rules.attempt import Attempt, Fault, Try
+from providerrank.rules.attempts import FINISH, RELAY, Action, Answer, Attempts, Drop, Fail, Hedge, State, Timing, Wait
 from providerrank.rules.cells import Endpoint, Price
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.why import Why

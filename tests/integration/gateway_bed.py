@@ -28,7 +28,7 @@ from providerrank.engines.ledger_memory import MemoryLedger
 from providerrank.gateway.ports import Ledger
 from providerrank.gateway.server import Gateway
 from providerrank.gateway.settings import BuyerKey, Clocks, GatewaySettings, Limits, Priority, Upstream
-from providerrank.rules.attempts import Attempt
+from providerrank.rules.attempt import Attempt
 from providerrank.rules.catalog import Buyer, Catalog, ModelRules, Tier
 from providerrank.rules.cells import ASSUMED_FEATURES, Endpoint, Price
 from providerrank.rules.idle_probes import ProbeRules

@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from providerrank.gateway.settings import Limits
-from providerrank.rules.attempts import Attempt
+from providerrank.rules.attempt import Attempt
 from providerrank.rules.catalog import Buyer, ModelRules, Tier
 from providerrank.rules.cells import Price
 from providerrank.rules.observation import Observation

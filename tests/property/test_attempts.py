@@ -8,23 +8,8 @@ from copy import copy
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from providerrank.rules.attempts import (
-    TABLE,
-    Action,
-    Answer,
-    Attempt,
-    Attempts,
-    Drop,
-    Fail,
-    Fault,
-    Finish,
-    Hedge,
-    Relay,
-    State,
-    Timing,
-    Try,
-    Wait,
-)
+from providerrank.rules.attempt import TABLE, Attempt, Fault, Try
+from providerrank.rules.attempts import Action, Answer, Attempts, Drop, Fail, Finish, Hedge, Relay, State, Timing, Wait
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Outcome

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from providerrank.gateway.settings import Upstream
 from providerrank.gateway.tracing import get_attempt_span_id
-from providerrank.rules.attempts import Attempt
+from providerrank.rules.attempt import Attempt
 from providerrank.rules.cells import NUSD_PER_USD
 from providerrank.rules.explain import get_why
 from providerrank.rules.finished import CLIENT_LEFT, MAX_ATTEMPTS, Finished, Trace

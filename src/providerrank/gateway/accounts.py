@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from providerrank.gateway.schemas import breaks_schema
 from providerrank.gateway.tool_calls import judge_calls
-from providerrank.rules.attempts import Attempt
+from providerrank.rules.attempt import Attempt
 from providerrank.rules.budget import compute_cost_nusd
 from providerrank.rules.observation import Observation, Outcome
 from providerrank.wire.answer import Usage

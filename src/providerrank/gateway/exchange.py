@@ -21,24 +21,20 @@ from providerrank.gateway.settings import Priority
 from providerrank.gateway.tool_calls import judge_calls
 from providerrank.gateway.tracing import write_attempt_line
 from providerrank.gateway.upstream import Call
+from providerrank.rules.attempt import TABLE, Fault, Try
 from providerrank.rules.attempts import (
     DEFAULT_COOL_US,
     MIN_COOL_US,
-    TABLE,
     Action,
     Answer,
     Attempts,
     Drop,
     Fail,
-    Fault,
     Finish,
     Hedge,
-    Try,
     Wait,
 )
-from providerrank.rules.attempts import (
-    Relay as RelayAction,
-)
+from providerrank.rules.attempts import Relay as RelayAction
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.finished import CLIENT_LEFT, NO_USAGE, Finished, Trace, Usages, get_cut_ask, get_kept_log
 from providerrank.rules.hedging import HedgeBudget

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from providerrank.gateway.relay import Relay, is_event_stream, is_json
-from providerrank.rules.attempts import Attempt, Fault
+from providerrank.rules.attempt import Attempt, Fault
 from providerrank.wire.dialect import Dialect
 
 if TYPE_CHECKING:

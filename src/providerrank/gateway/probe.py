@@ -21,7 +21,8 @@ from typing_extensions import override
 from providerrank.gateway.exchange import NO_SUCH_API, Exchange
 from providerrank.gateway.leg import Leg
 from providerrank.rules.ask import Ask, Preferences
-from providerrank.rules.attempts import Attempt, Attempts, Fault, Timing
+from providerrank.rules.attempt import Attempt, Fault
+from providerrank.rules.attempts import Attempts, Timing
 from providerrank.rules.budget import compute_cost_nusd
 from providerrank.rules.cells import CHAT, PROBE, Endpoint
 from providerrank.rules.finished import Finished

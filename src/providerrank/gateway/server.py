@@ -29,7 +29,8 @@ from providerrank.gateway.ring import Ring
 from providerrank.gateway.settings import Clocks, GatewaySettings, Limits, Priority
 from providerrank.gateway.stats import Stats
 from providerrank.gateway.upstream import Pool, Target
-from providerrank.rules.attempts import Attempt, Timing
+from providerrank.rules.attempt import Attempt
+from providerrank.rules.attempts import Timing
 from providerrank.rules.finished import Finished
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Observation, Outcome

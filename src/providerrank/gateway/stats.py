@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 
-from providerrank.rules.attempts import Attempt, Fault
+from providerrank.rules.attempt import Attempt, Fault
 from providerrank.rules.finished import Finished
 from providerrank.rules.observation import Outcome
 

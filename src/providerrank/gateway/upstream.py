@@ -21,7 +21,7 @@ from providerrank.gateway.outbox import Outbox
 from providerrank.gateway.pace import Pace
 from providerrank.gateway.settings import Limits, Upstream
 from providerrank.gateway.stats import EndpointStats
-from providerrank.rules.attempts import Fault
+from providerrank.rules.attempt import Fault
 from providerrank.wire.apis import DIALECTS, UPSTREAM_PATHS
 from providerrank.wire.dialect import Dialect
 from providerrank.wire.errors import BadHttp

@@ -39,47 +39,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from providerrank.rules.attempt import STATUS_FAULTS, TABLE, Attempt, Fault, Rule, Try, get_status_fault
+from providerrank.rules.attempt import TABLE, Attempt, Fault, Try
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.why import Why
 
-__all__ = [
-    "DEFAULT_COOL_US",
-    "FINISH",
-    "FIRST_LOOK_US",
-    "HEDGE_STEPS",
-    "MIN_COOL_US",
-    "PATIENCE_JITTER_US",
-    "RELAY",
-    "RETRY_PAUSE_US",
-    "STATUS_FAULTS",
-    "TABLE",
-    "Action",
-    "Answer",
-    "Attempt",
-    "Attempts",
-    "Candidates",
-    "Drop",
-    "Fail",
-    "Fault",
-    "Finish",
-    "Hedge",
-    "Relay",
-    "Rule",
-    "State",
-    "Timing",
-    "Try",
-    "Wait",
-    "Watch",
-    "compute_failure",
-    "describe",
-    "get_status_fault",
-]
-
 
 class Candidates(Protocol):
-    """The ranking as one request sees it, best first by the session's current view (``rules.router.Plan``)."""
+    """The ranking as one request sees it, best first by the session's current view (``rules.plan.Plan``)."""
 
     model: str
     why: Why

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from providerrank.rules import explain_words as words
-from providerrank.rules.attempts import Attempt
+from providerrank.rules.attempt import Attempt
 from providerrank.rules.cells import NUSD_PER_USD
 from providerrank.rules.explanation import Brief, Candidate, Explanation, ModelPart, Scores, Tried, Verdict
 from providerrank.rules.finished import Finished

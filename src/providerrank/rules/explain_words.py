@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from providerrank.rules.attempts import Attempt
+from providerrank.rules.attempt import Attempt
 from providerrank.rules.cells import NUSD_PER_USD
 from providerrank.rules.finished import CLIENT_LEFT, Finished
 from providerrank.rules.params import SECOND_US, Params

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from providerrank.rules.ask import Ask
-from providerrank.rules.attempts import Attempt
+from providerrank.rules.attempt import Attempt
 from providerrank.rules.sight import Lane, Sight
 
 CLIENT_LEFT = 499

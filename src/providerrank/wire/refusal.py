@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from providerrank.rules.attempts import Fault, get_status_fault
+from providerrank.rules.attempt import Fault, get_status_fault
 from providerrank.wire.raw import Raw, is_present, shorten, starts_with
 
 _encoder = msgspec.json.Encoder()

@@ -11,7 +11,7 @@ from providerrank.gateway.ring import MAX_PROBES, Ring
 from providerrank.gateway.stats import Stats
 from providerrank.gateway.tally import refill, write_figures
 from providerrank.rules.ask import Ask
-from providerrank.rules.attempts import Attempt, Fault
+from providerrank.rules.attempt import Attempt, Fault
 from providerrank.rules.finished import Finished
 from providerrank.rules.observation import Outcome
 from tests.unit.rules.market import T, endpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from providerrank.gateway.stats import TTFT_BOUNDS_S, Stats
 from providerrank.rules.ask import Ask
-from providerrank.rules.attempts import Attempt, Fault
+from providerrank.rules.attempt import Attempt, Fault
 from providerrank.rules.finished import Finished
 from providerrank.rules.observation import Outcome
 from providerrank.rules.sight import Lane

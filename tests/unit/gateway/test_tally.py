@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from providerrank.gateway.stats import Stats
 from providerrank.gateway.tally import Figures, drop_gauges, refill, write_figures
-from providerrank.rules.attempts import Attempt, Fault
+from providerrank.rules.attempt import Attempt, Fault
 from providerrank.rules.observation import Outcome
 from tests.unit.rules.market import endpoint
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from providerrank.rules.ask import Ask, Preferences
-from providerrank.rules.attempts import Answer, Attempt, Attempts, Fail, Fault, Hedge, Try, Wait
+from providerrank.rules.attempt import Attempt, Fault, Try
+from providerrank.rules.attempts import Answer, Attempts, Fail, Hedge, Wait
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.explain import explain
 from providerrank.rules.explanation import Candidate, Explanation

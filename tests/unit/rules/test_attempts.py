@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from providerrank.rules.attempts import Attempt, Fault, State, compute_failure, describe, get_status_fault
+from providerrank.rules.attempt import Attempt, Fault, get_status_fault
+from providerrank.rules.attempts import State, compute_failure, describe
 from providerrank.rules.observation import Outcome
 from tests.playbook import FIRST_TOKEN_US, MS, TIMING, S, endpoint, play
 

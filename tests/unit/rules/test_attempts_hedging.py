@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from providerrank.rules.attempts import FIRST_LOOK_US, HEDGE_STEPS, Fault
+from providerrank.rules.attempt import Fault
+from providerrank.rules.attempts import FIRST_LOOK_US, HEDGE_STEPS
 from providerrank.rules.hedging import HedgeBudget
 from providerrank.rules.observation import Outcome
 from tests.playbook import FIRST_TOKEN_US, MS, Playbook, S, endpoint, play

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from providerrank.rules.attempts import Action, Attempts, Candidates, Fail, Fault, Try
+from providerrank.rules.attempt import Fault, Try
+from providerrank.rules.attempts import Action, Attempts, Candidates, Fail
 from providerrank.rules.catalog import ModelRules
 from tests.playbook import TIMING, S
 from tests.unit.rules.market import Market, endpoint

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from providerrank.rules.attempts import STATUS_FAULTS, TABLE, Fault, State, get_status_fault
+from providerrank.rules.attempt import STATUS_FAULTS, TABLE, Fault, get_status_fault
+from providerrank.rules.attempts import State
 from providerrank.rules.observation import Outcome
 from tests.playbook import FIRST_TOKEN_US, MS, TIMING, S, endpoint, play, prefiller
 

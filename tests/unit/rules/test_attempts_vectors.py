@@ -11,21 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from providerrank.rules.attempts import (
-    Action,
-    Answer,
-    Attempt,
-    Attempts,
-    Drop,
-    Fail,
-    Fault,
-    Finish,
-    Hedge,
-    Relay,
-    Timing,
-    Try,
-    Wait,
-)
+from providerrank.rules.attempt import Attempt, Fault, Try
+from providerrank.rules.attempts import Action, Answer, Attempts, Drop, Fail, Finish, Hedge, Relay, Timing, Wait
 from providerrank.rules.cells import Endpoint
 from providerrank.rules.hedging import HedgeBudget
 from tests.playbook import FIRST_TOKEN_US, TIMING, Pool, endpoint

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from providerrank.rules.ask import Ask, EmptyPool, Preferences
-from providerrank.rules.attempts import Fault
+from providerrank.rules.attempt import Fault
 from providerrank.rules.catalog import ModelRules, Tier
 from providerrank.rules.explain import explain, get_sight, make_brief
 from providerrank.rules.explain_words import tell_ordinal, tell_seconds

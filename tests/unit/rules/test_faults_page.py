@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from providerrank.rules.attempts import RETRY_PAUSE_US, STATUS_FAULTS, TABLE, Fault, compute_failure, get_status_fault
+from providerrank.rules.attempt import STATUS_FAULTS, TABLE, Fault, get_status_fault
+from providerrank.rules.attempts import RETRY_PAUSE_US, compute_failure
 from providerrank.wire.retry_after import MAX_US
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "faults.md"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from providerrank.rules.attempts import TABLE, Fault
+from providerrank.rules.attempt import TABLE, Fault
 from providerrank.rules.params import PARAMS
 from tests.playbook import MS, Playbook, S, play
 from tests.unit.rules.test_faults_page import read_table

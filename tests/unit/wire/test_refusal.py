@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from providerrank.rules.attempts import Fault
+from providerrank.rules.attempt import Fault
 from providerrank.wire.raw import Raw, is_null_or, is_present, shorten, starts_with
 from providerrank.wire.refusal import read_error, write_error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from providerrank.rules.attempts import Fault
+from providerrank.rules.attempt import Fault
 from providerrank.wire.errors import WireError
 from providerrank.wire.http1 import RequestReader, ResponseReader
 from providerrank.wire.refusal import read_error

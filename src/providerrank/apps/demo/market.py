@@ -2,9 +2,9 @@
 
 A whole subnet on this machine: a local chain, four miners of whom one makes records up, two validators. Every neuron is
 the real one; only the clock is quick (an epoch is most of a minute instead of 72) and the samples are few, since
-all endpoints of the demo share this machine's cores. How long an epoch has to be for those few is measured first: the
-same model answers ten times as fast on an idle workstation as on a busy laptop. What validators verify goes into the
-store that the demo's gateway ranks from, and the gateway's own ranking then cites it.
+all endpoints of the demo share this machine's cores. How long an epoch has to be for those few is measured first,
+since it depends on the machine and on what else that does. What validators verify goes into the store that the demo's
+gateway ranks from, and the gateway's own ranking then cites it.
 """
 
 from __future__ import annotations
